@@ -1,0 +1,95 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using Gateway.Storage;
+using Microsoft.Extensions.Options;
+using Tunnel.Protocol;
+
+namespace Gateway.Admin.CommandLine;
+
+/// <summary>The command line: <c>gateway [run]</c>, <c>gateway device add</c>, <c>gateway public-url</c>.</summary>
+internal static class GatewayCommand
+{
+    /// <summary>Runs a command line; the result is the exit status (<see cref="ExitCode"/>).</summary>
+    public static async Task<int> RunAsync(string[] args)
+    {
+        var parsed = Create().Parse(args);
+        try
+        {
+            // The host handles signals itself: a stop waits for the requests in flight.
+            var status = await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
+            return parsed.Errors.Count > 0 ? ExitCode.Usage : status;
+        }
+        catch (Exception exception) when (Explain(exception) is var (status, lines))
+        {
+            foreach (var line in lines)
+            {
+                await Console.Error.WriteLineAsync($"gateway: {line}");
+            }
+
+            return status;
+        }
+    }
+
+    private static RootCommand Create()
+    {
+        var config = new Option<FileInfo?>("--config", "-c") { HelpName = "file", Description = "JSON configuration [GATEWAY_CONFIG; default gateway.json, if it is there]", Recursive = true };
+        var set = new Option<string[]>("--set", "-s")
+        {
+            HelpName = "key=value", Description = "One setting, e.g. --set Edge:Domains:0=resindevice.io; wins over file and environment", Recursive = true, AllowMultipleArgumentsPerToken = false,
+        };
+        set.Validators.Add(static result =>
+        {
+            foreach (var token in result.Tokens)
+            {
+                if (token.Value.IndexOf('=', StringComparison.Ordinal) <= 0)
+                {
+                    result.AddError($"--set {token.Value}: give key=value, e.g. Edge:Domains:0=resindevice.io.");
+                }
+            }
+        });
+        void Configure(ParseResult result, IConfigurationManager configuration) => GatewayConfiguration.Add(configuration, result.GetValue(config)?.FullName, result.GetValue(set) ?? []);
+
+        var run = new Command("run", "Runs the gateway until SIGTERM or Ctrl-C (the default).");
+        run.SetAction((result, cancellationToken) => RunGatewayAsync(manager => Configure(result, manager)));
+
+        var root = new RootCommand(
+            "Public URLs for devices behind NAT.\n\n" +
+            "Settings: docs/configuration.md; as environment variables GATEWAY_Edge__Domains__0=resindevice.io.\n" +
+            "Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 69 store or address unavailable, 78 wrong configuration.")
+        {
+            run,
+            DeviceCommands.CreateDevice(Configure),
+            DeviceCommands.CreatePublicUrl(Configure),
+            config,
+            set,
+        };
+        root.SetAction((result, cancellationToken) => RunGatewayAsync(manager => Configure(result, manager)));
+        return root;
+    }
+
+    private static async Task<int> RunGatewayAsync(Action<IConfigurationManager> configure)
+    {
+        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        configure(builder.Configuration);
+        builder.Logging.AddConfiguration(builder.Configuration.GetSection("Logging"));
+        await using var app = Program.Build(builder);
+        var store = app.Services.GetRequiredService<RedisConnection>().FirstConnected;
+        await app.RunAsync();
+
+        // A gateway that ended because it has no store says so by its status.
+        return store.IsFaulted ? throw store.Exception.InnerException! : ExitCode.Ok;
+    }
+
+    /// <summary>Turns what can go wrong outside of the program into a status and a line each; null for the program's own faults.</summary>
+    private static (int Status, IEnumerable<string> Lines)? Explain(Exception exception) => exception switch
+    {
+        OptionsValidationException invalid => (ExitCode.Configuration, invalid.Failures),
+        ConfigurationException wrong => (ExitCode.Configuration, [wrong.Message]),
+        StoreUnavailableException unavailable => (ExitCode.Unavailable, [unavailable.Message]),
+        IOException { InnerException: Microsoft.AspNetCore.Connections.AddressInUseException } inUse => (ExitCode.Unavailable, [inUse.Message]),
+        System.Net.Sockets.SocketException socket => (ExitCode.Unavailable, [$"An address to listen on cannot be had: {socket.Message}."]),
+        InvalidOperationException { Message: var message } conversion when message.StartsWith("Failed to convert configuration value", StringComparison.Ordinal) =>
+            (ExitCode.Configuration, [$"{message.TrimEnd('.')}: {conversion.InnerException?.Message ?? "give a value of that type."}"]),
+        _ => null,
+    };
+}

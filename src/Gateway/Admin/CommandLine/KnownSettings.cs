@@ -1,0 +1,67 @@
+using Gateway.Certificates;
+using Gateway.Devices;
+using Gateway.Edge;
+using Gateway.Listeners;
+using Gateway.Storage;
+using Gateway.Tunnels;
+
+namespace Gateway.Admin.CommandLine;
+
+/// <summary>Finds misspelt keys: a setting that nobody reads would be a silent surprise.</summary>
+internal static class KnownSettings
+{
+    private static readonly (string Section, Type Options)[] Known =
+    [
+        (StorageOptions.Section, typeof(StorageOptions)),
+        (DeviceOptions.Section, typeof(DeviceOptions)),
+        (TunnelOptions.Section, typeof(TunnelOptions)),
+        (ListenerOptions.Section, typeof(ListenerOptions)),
+        (DomainOptions.Section, typeof(DomainOptions)),
+        (CertificateOptions.Section, typeof(CertificateOptions)),
+        (EdgeOptions.Section, typeof(EdgeOptions)),
+    ];
+
+    /// <exception cref="ConfigurationException">A key is unknown.</exception>
+    public static void Check(IConfiguration configuration)
+    {
+        foreach (var section in configuration.GetChildren())
+        {
+            // "Logging" is the platform's; a lone GATEWAY_CONFIG is the command line's.
+            if (Is(section.Key, "Logging") || Is(section.Key, "Config"))
+            {
+                continue;
+            }
+
+            var types = Known.Where(known => Is(known.Section, section.Key)).Select(static known => known.Options).ToList();
+            if (types.Count == 0)
+            {
+                throw Unknown(section.Key, Known.Select(static known => known.Section).Distinct(StringComparer.Ordinal));
+            }
+
+            Check(section, types);
+        }
+    }
+
+    private static void Check(IConfigurationSection section, List<Type> types)
+    {
+        var properties = types.SelectMany(static type => type.GetProperties()).ToList();
+        foreach (var child in section.GetChildren())
+        {
+            if (properties.Find(property => Is(property.Name, child.Key)) is not { } property)
+            {
+                throw Unknown(child.Path, properties.Select(known => $"{section.Path}:{known.Name}"));
+            }
+
+            // An options object of its own; lists and plain values end here.
+            if (property.PropertyType is { IsClass: true, Namespace: var name } type && name?.StartsWith("System", StringComparison.Ordinal) == false)
+            {
+                Check(child, [type]);
+            }
+        }
+    }
+
+    private static ConfigurationException Unknown(string key, IEnumerable<string> known) =>
+        new($"{key} is no setting: remove it, or give one of {string.Join(", ", known)}.");
+
+    private static bool Is(string one, string other) => one.Equals(other, StringComparison.OrdinalIgnoreCase);
+}

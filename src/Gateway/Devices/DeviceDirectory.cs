@@ -1,0 +1,144 @@
+using System.Collections.Concurrent;
+using Gateway.Storage;
+using Microsoft.Extensions.Options;
+using StackExchange.Redis;
+using Tunnel.Protocol;
+
+namespace Gateway.Devices;
+
+/// <summary>
+/// Who is who, from memory. A visitor's request asks Redis only for a device that nobody asked for within
+/// <see cref="DeviceOptions.CacheTtl"/>: records in use are read anew in the background, changes announced on the channel
+/// are read at once, and while Redis is away known records stay good for <see cref="DeviceOptions.MaxStaleness"/>.
+/// Absence is remembered like a record, so that an unknown device and a disabled one are answered by the same steps.
+/// </summary>
+internal sealed partial class DeviceDirectory(
+    DeviceStore store, RedisConnection redis, IOptions<DeviceOptions> options, TimeProvider time, ILogger<DeviceDirectory> logger) : BackgroundService
+{
+    /// <summary>After Redis has failed to answer, it is not asked again for this long while what is known will do.</summary>
+    private static readonly TimeSpan Respite = TimeSpan.FromMilliseconds(500);
+
+    private readonly ConcurrentDictionary<DeviceUuid, DeviceEntry> _entries = new();
+    private readonly DeviceOptions _options = options.Value;
+    private long _failedAt;
+
+    /// <summary>Finds a device's entry and what is known of it.</summary>
+    /// <exception cref="StoreUnavailableException">Redis is away and nothing recent enough is known.</exception>
+    public ValueTask<(DeviceEntry Entry, DeviceEntry.Known Known)> FindAsync(DeviceUuid uuid)
+    {
+        var entry = _entries.TryGetValue(uuid, out var existing) ? existing : Add(uuid);
+        return entry.Fresh(_options.CacheTtl) is { } known ? ValueTask.FromResult((entry, known)) : AskAsync(entry);
+    }
+
+    private DeviceEntry Add(DeviceUuid uuid)
+    {
+        var entry = new DeviceEntry(uuid, store, time);
+
+        // Beyond the capacity an entry serves the one request that asked: floods of unknown names do not fill the memory.
+        return _entries.Count < _options.CacheCapacity ? _entries.GetOrAdd(uuid, entry) : entry;
+    }
+
+    private async ValueTask<(DeviceEntry Entry, DeviceEntry.Known Known)> AskAsync(DeviceEntry entry)
+    {
+        var failedAt = Interlocked.Read(ref _failedAt);
+        if (failedAt == 0 || time.GetElapsedTime(failedAt) > Respite)
+        {
+            try
+            {
+                return (entry, await entry.RefreshAsync());
+            }
+            catch (Exception exception) when (RedisConnection.IsUnavailable(exception))
+            {
+                Interlocked.Exchange(ref _failedAt, time.GetTimestamp());
+            }
+        }
+
+        return entry.Last is { } last && time.GetElapsedTime(last.ReadAt) <= _options.MaxStaleness
+            ? (entry, last)
+            : throw new StoreUnavailableException("The device is not known here, and Redis does not answer.");
+    }
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        try
+        {
+            var multiplexer = await redis.FirstConnected.WaitAsync(stoppingToken);
+            multiplexer.ConnectionRestored += (_, _) => InvalidateAll();
+            await multiplexer.GetSubscriber().SubscribeAsync(DeviceStore.Changes, (_, message) => OnChanged(message));
+
+            using var timer = new PeriodicTimer(_options.CacheTtl / 2, time);
+            while (await timer.WaitForNextTickAsync(stoppingToken))
+            {
+                await SweepAsync();
+            }
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            // The gateway stops.
+        }
+        catch (StoreUnavailableException)
+        {
+            // There will be no store: the connection has said so and ends the gateway.
+        }
+    }
+
+    private void OnChanged(RedisValue message)
+    {
+        if (DeviceUuid.TryParse((string?)message, null, out var uuid) && _entries.TryGetValue(uuid, out var entry))
+        {
+            entry.Invalidate();
+            _ = TryRefreshAsync(entry);
+        }
+    }
+
+    // What was announced while the connection was down is not announced again.
+    private void InvalidateAll()
+    {
+        foreach (var (_, entry) in _entries)
+        {
+            entry.Invalidate();
+        }
+
+        Interlocked.Exchange(ref _failedAt, 0);
+    }
+
+    private async Task SweepAsync()
+    {
+        var refreshes = new List<Task>();
+        foreach (var (uuid, entry) in _entries)
+        {
+            if (entry.TakeUsed() || entry.IsLeased)
+            {
+                refreshes.Add(TryRefreshAsync(entry));
+            }
+            else if (IsOld(entry) && entry.TryRetire())
+            {
+                _entries.TryRemove(new KeyValuePair<DeviceUuid, DeviceEntry>(uuid, entry));
+            }
+        }
+
+        await Task.WhenAll(refreshes);
+    }
+
+    private bool IsOld(DeviceEntry entry) =>
+        entry.Last is not { } known || time.GetElapsedTime(known.ReadAt) > (known.Record is null ? _options.CacheTtl : _options.MaxStaleness);
+
+    private async Task TryRefreshAsync(DeviceEntry entry)
+    {
+        try
+        {
+            await entry.RefreshAsync();
+        }
+        catch (Exception exception) when (RedisConnection.IsUnavailable(exception))
+        {
+            Interlocked.Exchange(ref _failedAt, time.GetTimestamp());
+        }
+        catch (RedisException exception)
+        {
+            LogUnreadable(logger, exception);
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "A device's record could not be read")]
+    private static partial void LogUnreadable(ILogger logger, Exception exception);
+}

@@ -1,0 +1,15 @@
+using Microsoft.Extensions.Options;
+
+namespace Gateway.Devices;
+
+internal static class DevicesRoom
+{
+    public static void AddDevices(this WebApplicationBuilder builder)
+    {
+        builder.Services.AddOptions<DeviceOptions>().BindConfiguration(DeviceOptions.Section).ValidateOnStart();
+        builder.Services.AddSingleton<IValidateOptions<DeviceOptions>, DeviceOptions.Validator>();
+        builder.Services.AddSingleton<DeviceStore>();
+        builder.Services.AddSingleton<DeviceDirectory>();
+        builder.Services.AddHostedService(static services => services.GetRequiredService<DeviceDirectory>());
+    }
+}

@@ -1,0 +1,114 @@
+using Gateway.Listeners;
+using Microsoft.Extensions.Primitives;
+using Microsoft.Net.Http.Headers;
+using Tunnel.Forwarding;
+using Tunnel.Protocol;
+
+namespace Gateway.Edge;
+
+/// <summary>
+/// What one exchange changes on its way: the visitor is made known to the device, and what a device says stays within its
+/// own host.
+/// </summary>
+internal sealed class DeviceTransformer(VisitorFields visitorFields, HostNames hosts, ResponseDeadline deadline) : TransparentTransformer
+{
+    private const string ProxyStatus = "Proxy-Status";
+
+    /// <summary>Set when the answer is the agent's own: it could not ask the application.</summary>
+    public Failure? Failure { get; private set; }
+
+    public override async ValueTask TransformRequestAsync(
+        HttpContext httpContext, HttpRequestMessage proxyRequest, string destinationPrefix, CancellationToken cancellationToken)
+    {
+        await base.TransformRequestAsync(httpContext, proxyRequest, destinationPrefix, cancellationToken);
+        if (proxyRequest.RequestUri is null)
+        {
+            Failure = Failure.BadRequest.Because("The request's target is not a path.");
+            return;
+        }
+
+        visitorFields.Write(httpContext, proxyRequest);
+    }
+
+    public override async ValueTask<bool> TransformResponseAsync(
+        HttpContext httpContext, HttpResponseMessage? proxyResponse, CancellationToken cancellationToken)
+    {
+        if (proxyResponse is null)
+        {
+            return false;
+        }
+
+        deadline.Meet();
+        if (proxyResponse.Headers.NonValidated.TryGetValues(ProxyStatus, out var status) && AgentFailure(status.ToString()) is { } failure)
+        {
+            Failure = failure;
+            return false;
+        }
+
+        if (!await base.TransformResponseAsync(httpContext, proxyResponse, cancellationToken))
+        {
+            return false;
+        }
+
+        KeepWithinHost(httpContext.Response.Headers);
+        return true;
+    }
+
+    /// <summary>Reads <c>gateway-agent; error=connection_refused</c>; null when the agent does not speak for itself.</summary>
+    private static Failure? AgentFailure(string proxyStatus)
+    {
+        const string marker = $"{TunnelProtocol.AgentProxyName}; error=";
+        if (!proxyStatus.StartsWith(marker, StringComparison.Ordinal))
+        {
+            return null;
+        }
+
+        return proxyStatus[marker.Length..] switch
+        {
+            "connection_refused" => Failure.NothingListens,
+            "connection_timeout" => Failure.DeviceUnreachable,
+            "http_protocol_error" => Failure.AppBroken with { ProxyError = "http_protocol_error" },
+            "destination_ip_unroutable" => Failure.NothingListens with { ProxyError = "destination_ip_unroutable" },
+            "dns_error" => Failure.NothingListens with { ProxyError = "dns_error" },
+            "tls_protocol_error" => Failure.AppBroken with { ProxyError = "tls_protocol_error" },
+            _ => Failure.AppBroken,
+        };
+    }
+
+    // Device hosts are siblings under one parent, and strangers to each other.
+    private void KeepWithinHost(IHeaderDictionary headers)
+    {
+        // Only the gateway's own answers carry it.
+        headers.Remove(ProxyStatus);
+
+        // Another place to find this origin would be found without the gateway (RFC 7838).
+        headers.Remove(HeaderNames.AltSvc);
+
+        if (headers.TryGetValue(HeaderNames.StrictTransportSecurity, out var hsts) && hsts.ToString().Contains("includeSubDomains", StringComparison.OrdinalIgnoreCase))
+        {
+            headers.Remove(HeaderNames.StrictTransportSecurity);
+        }
+
+        if (headers.TryGetValue(HeaderNames.SetCookie, out var cookies) && cookies.Any(NamesParent))
+        {
+            headers.SetCookie = new StringValues([.. cookies.Where(cookie => !NamesParent(cookie))]);
+        }
+    }
+
+    // "a=b; Domain=.resindevice.io" (RFC 6265 section 5.2.3); the last Domain counts, so any will do to refuse.
+    private bool NamesParent(string? cookie)
+    {
+        foreach (var range in cookie.AsSpan().Split(';'))
+        {
+            var attribute = cookie.AsSpan()[range].Trim();
+            var equals = attribute.IndexOf('=');
+            if (equals > 0 && attribute[..equals].TrimEnd().Equals("Domain", StringComparison.OrdinalIgnoreCase)
+                && hosts.IsBaseOrAbove(attribute[(equals + 1)..].Trim()))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+}

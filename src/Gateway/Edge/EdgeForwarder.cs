@@ -1,0 +1,106 @@
+using System.Net;
+using Gateway.Listeners;
+using Gateway.Tunnels;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Server.Kestrel.Core.Features;
+using Microsoft.Extensions.Options;
+using Tunnel.Protocol;
+using Tunnel.Protocol.GatewaySide;
+using Yarp.ReverseProxy.Forwarder;
+
+namespace Gateway.Edge;
+
+/// <summary>Sends a visitor's request down a tunnel, and names what went wrong.</summary>
+internal sealed partial class EdgeForwarder(
+    IHttpForwarder forwarder, VisitorFields visitorFields, HostNames hosts, IOptions<EdgeOptions> options, ILogger<EdgeForwarder> logger)
+{
+    // YARP's own timeout counts silence in either direction; a quiet stream is none of the gateway's business.
+    private static readonly ForwarderRequestConfig Config = new()
+    {
+        Version = HttpVersion.Version20,
+        VersionPolicy = HttpVersionPolicy.RequestVersionExact,
+        ActivityTimeout = Timeout.InfiniteTimeSpan,
+    };
+
+    private readonly TimeSpan _responseTimeout = options.Value.ResponseTimeout;
+
+    /// <summary>Forwards; null when the answer is the application's.</summary>
+    /// <param name="context">The visitor's request.</param>
+    /// <param name="tunnel">Where to.</param>
+    /// <param name="publicUrlClosed">Ends the exchange, whatever its state.</param>
+    public async Task<Failure?> ForwardAsync(HttpContext context, DeviceTunnel tunnel, CancellationToken publicUrlClosed)
+    {
+        using var deadline = new ResponseDeadline(_responseTimeout, publicUrlClosed);
+        if (context.Features.Get<IHttpRequestBodyDetectionFeature>() is { CanHaveBody: true })
+        {
+            context.Request.Body = new ProgressStream(context.Request.Body, deadline);
+            if (context.Request.ContentType?.StartsWith("application/grpc", StringComparison.OrdinalIgnoreCase) == true)
+            {
+                // A call may listen for hours before it says something.
+                context.Features.Get<IHttpMinRequestBodyDataRateFeature>()?.MinDataRate = null;
+            }
+        }
+
+        var transformer = new DeviceTransformer(visitorFields, hosts, deadline);
+        var error = await forwarder.SendAsync(context, TunnelClient.DestinationPrefix, tunnel.Client.Invoker, Config, transformer, deadline.Token);
+        if (error == ForwarderError.None)
+        {
+            return transformer.Failure;
+        }
+
+        var exception = context.GetForwarderErrorFeature()?.Exception;
+        var failure = publicUrlClosed.IsCancellationRequested ? Failure.NotFound
+            : deadline.HasPassed ? Failure.AppTimeout
+            : Explain(error, exception);
+        if (!context.RequestAborted.IsCancellationRequested)
+        {
+            LogFailed(logger, tunnel.Uuid, failure.Reason, error, exception);
+        }
+
+        return failure;
+    }
+
+    private static Failure Explain(ForwarderError error, Exception? exception)
+    {
+        for (var inner = exception; inner is not null; inner = inner.InnerException)
+        {
+            switch (inner)
+            {
+                // Nothing was sent: the tunnel had ended before.
+                case TunnelClosedException:
+                    return Failure.Offline;
+                case BadHttpRequestException bad:
+                    return Failure.BadRequest.WithStatus(bad.StatusCode);
+                case HttpRequestException { HttpRequestError: HttpRequestError.ExtendedConnectNotSupported }:
+                    return Failure.UpgradeNotSupported.Because("The device's agent does not pass WebSockets (RFC 8441).");
+                default:
+                    break;
+            }
+        }
+
+        return error switch
+        {
+            ForwarderError.RequestCreation => Failure.BadRequest,
+            ForwarderError.RequestBodyClient => Failure.BadRequest,
+            ForwarderError.ResponseHeaders => Failure.AppBroken,
+            _ => IsStreamError(exception) ? Failure.AppBroken : Failure.TunnelLost,
+        };
+    }
+
+    // The device reset this one stream (RFC 9113 section 5.4.2): its tunnel lives.
+    private static bool IsStreamError(Exception? exception)
+    {
+        for (var inner = exception; inner is not null; inner = inner.InnerException)
+        {
+            if (inner is HttpProtocolException { HttpRequestError: HttpRequestError.HttpProtocolError } && inner.Message.Contains("RST_STREAM", StringComparison.Ordinal))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "A request to {Uuid} failed: {Reason} ({Error})")]
+    private static partial void LogFailed(ILogger logger, DeviceUuid uuid, string reason, ForwarderError error, Exception? cause);
+}

@@ -1,0 +1,37 @@
+using Gateway.Tunnels;
+using Microsoft.Extensions.Options;
+
+namespace Gateway.Edge;
+
+internal static class EdgeRoom
+{
+    public static void AddEdge(this WebApplicationBuilder builder)
+    {
+        var services = builder.Services;
+        services.AddOptions<EdgeOptions>().BindConfiguration(EdgeOptions.Section).ValidateOnStart();
+        services.AddSingleton<IValidateOptions<EdgeOptions>, EdgeOptions.Validator>();
+        services.AddHttpForwarder();
+        services.AddSingleton<VisitorFields>();
+        services.AddSingleton<EdgeForwarder>();
+        services.AddSingleton<ActiveVisits>();
+        services.AddSingleton<EdgeMiddleware>();
+    }
+
+    /// <summary>Whoever is neither an operator nor a device is a visitor.</summary>
+    public static void MapEdge(this WebApplication app)
+    {
+        app.Run(app.Services.GetRequiredService<EdgeMiddleware>().InvokeAsync);
+
+        // The order of a stop: visitors' requests in flight finish, then the tunnels end.
+        var visits = app.Services.GetRequiredService<ActiveVisits>();
+        var drain = app.Services.GetRequiredService<TunnelDrain>();
+        app.Lifetime.ApplicationStopping.Register(() => _ = FinishAsync());
+
+        async Task FinishAsync()
+        {
+            var timeout = app.Services.GetRequiredService<IOptions<Listeners.ListenerOptions>>().Value.DrainTimeout;
+            await visits.WhenIdleAsync().WaitAsync(timeout).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            drain.Finish();
+        }
+    }
+}

@@ -1,0 +1,74 @@
+namespace Gateway.Edge;
+
+/// <summary>
+/// How long an application may take to begin its answer, counted from the request's last byte. Once the head is here
+/// there is no limit: an event stream or a WebSocket may be silent for as long as both ends are there.
+/// </summary>
+internal sealed class ResponseDeadline : IDisposable
+{
+    private readonly CancellationTokenSource _source;
+    private readonly CancellationToken _outer;
+    private readonly TimeSpan _timeout;
+    private volatile bool _met;
+    private long _extendedAt;
+
+    public ResponseDeadline(TimeSpan timeout, CancellationToken outer)
+    {
+        _timeout = timeout;
+        _outer = outer;
+        _source = CancellationTokenSource.CreateLinkedTokenSource(outer);
+        _source.CancelAfter(timeout);
+    }
+
+    /// <summary>Is cancelled when the time is up, or from outside.</summary>
+    public CancellationToken Token => _source.Token;
+
+    /// <summary>Whether it was the time that ran out.</summary>
+    public bool HasPassed => _source.IsCancellationRequested && !_outer.IsCancellationRequested && !_met;
+
+    /// <summary>A part of the request's body has arrived: the application could not answer before.</summary>
+    public void Extend()
+    {
+        // A timer is moved once in a while and not for every read.
+        var now = Environment.TickCount64;
+        if (!_met && now - _extendedAt > _timeout.TotalMilliseconds / 8)
+        {
+            _extendedAt = now;
+            _source.CancelAfter(_timeout);
+        }
+    }
+
+    /// <summary>The head of the answer is here.</summary>
+    public void Meet()
+    {
+        _met = true;
+        _source.CancelAfter(Timeout.Infinite);
+    }
+
+    public void Dispose() => _source.Dispose();
+}
+
+/// <summary>A request's body that tells the deadline of its progress.</summary>
+internal sealed class ProgressStream(Stream inner, ResponseDeadline deadline) : Stream
+{
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        var count = await inner.ReadAsync(buffer, cancellationToken);
+        deadline.Extend();
+        return count;
+    }
+
+    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+
+    public override bool CanRead => true;
+    public override bool CanWrite => false;
+    public override bool CanSeek => false;
+    public override long Length => throw new NotSupportedException();
+    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+    public override void Flush() => throw new NotSupportedException();
+    public override int Read(byte[] buffer, int offset, int count) => inner.Read(buffer, offset, count);
+    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+    public override void SetLength(long value) => throw new NotSupportedException();
+    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+}

@@ -1,0 +1,93 @@
+using System.Diagnostics;
+using System.Net;
+using Microsoft.Extensions.Options;
+
+namespace Gateway.Edge;
+
+/// <summary>
+/// What the device is told of its visitor: <c>X-Forwarded-For</c>, <c>-Proto</c> and <c>-Host</c>, <c>Forwarded</c>
+/// (RFC 7239) and <c>traceparent</c> (W3C Trace Context). What a visitor says of itself in them is dropped, unless it is
+/// a proxy that the operator trusts.
+/// </summary>
+internal sealed class VisitorFields(IOptions<EdgeOptions> options)
+{
+    private const string ForwardedPrefix = "X-Forwarded-";
+    private const string For = "X-Forwarded-For";
+    private const string Proto = "X-Forwarded-Proto";
+
+    private readonly IPNetwork[] _trusted = [.. options.Value.TrustedProxies.Select(static text => IPNetwork.Parse(text))];
+
+    public void Write(HttpContext context, HttpRequestMessage request)
+    {
+        var address = Normalize(context.Connection.RemoteIpAddress);
+        var proto = context.Request.IsHttps ? "https" : "http";
+        var host = context.Request.Host.Value ?? "";
+        var chain = address.ToString();
+        if (IsTrusted(address))
+        {
+            var before = context.Request.Headers[For].ToString();
+            chain = before.Length > 0 ? $"{before}, {chain}" : chain;
+            var said = context.Request.Headers[Proto].ToString();
+            proto = said is "https" or "http" ? said : proto;
+        }
+
+        var fields = request.Headers;
+        Drop(request);
+        fields.TryAddWithoutValidation(For, chain);
+        fields.TryAddWithoutValidation(Proto, proto);
+        fields.TryAddWithoutValidation("X-Forwarded-Host", host);
+        fields.TryAddWithoutValidation("Forwarded", $"{ForElements(chain)};host={Quote(host)};proto={proto}");
+        if (Activity.Current is { IdFormat: ActivityIdFormat.W3C, Id: { } traceparent } activity)
+        {
+            fields.Remove("traceparent");
+            fields.Remove("tracestate");
+            fields.TryAddWithoutValidation("traceparent", traceparent);
+            if (activity.TraceStateString is { Length: > 0 } state)
+            {
+                fields.TryAddWithoutValidation("tracestate", state);
+            }
+        }
+    }
+
+    private bool IsTrusted(IPAddress address)
+    {
+        foreach (var network in _trusted)
+        {
+            if (network.Contains(address))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private static void Drop(HttpRequestMessage request)
+    {
+        List<string>? dropped = null;
+        foreach (var (name, _) in request.Headers.NonValidated)
+        {
+            if (name.StartsWith(ForwardedPrefix, StringComparison.OrdinalIgnoreCase) || name.Equals("Forwarded", StringComparison.OrdinalIgnoreCase)
+                || name.Equals("X-Real-IP", StringComparison.OrdinalIgnoreCase))
+            {
+                (dropped ??= []).Add(name);
+            }
+        }
+
+        dropped?.ForEach(name => request.Headers.Remove(name));
+    }
+
+    // for=192.0.2.1, for="[2001:db8::1]" (RFC 7239 section 6.1)
+    private static string ForElements(string chain) =>
+        string.Join(", ", chain.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)
+            .Select(static node => node.Contains(':', StringComparison.Ordinal) && IPAddress.TryParse(node, out _) ? $"for=\"[{node}]\"" : $"for={Quote(node)}"));
+
+    // token, or quoted-string where a character is none of a token (RFC 9110 section 5.6.4)
+    private static string Quote(string value) =>
+        value.Length > 0 && value.All(static c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_')
+            ? value
+            : $"\"{value.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal)}\"";
+
+    private static IPAddress Normalize(IPAddress? address) =>
+        address is null ? IPAddress.Loopback : address.IsIPv4MappedToIPv6 ? address.MapToIPv4() : address;
+}

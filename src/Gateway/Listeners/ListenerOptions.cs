@@ -1,0 +1,111 @@
+using Microsoft.Extensions.Options;
+
+namespace Gateway.Listeners;
+
+/// <summary>Where the gateway listens, and under which names.</summary>
+internal sealed class ListenerOptions
+{
+    public const string Section = "Listen";
+
+    /// <summary>Visitors and devices without TLS. Default <c>*:8080</c>; empty for none.</summary>
+    public string Http { get; set; } = "*:8080";
+
+    /// <summary>Visitors and devices with TLS, HTTP/2 and HTTP/1.1. Default empty: none. Needs <c>Certificates:File</c>.</summary>
+    public string Https { get; set; } = "";
+
+    /// <summary>Health, for operators and orchestrators. Default <c>127.0.0.1:8081</c>; empty for none.</summary>
+    public string Admin { get; set; } = "127.0.0.1:8081";
+
+    /// <summary>The largest head of a visitor's request, in KiB; beyond it 431. Default 64.</summary>
+    public int MaxRequestHeadersKib { get; set; } = 64;
+
+    /// <summary>The most bytes of a visitor's request body. Default 0: no limit.</summary>
+    public long MaxRequestBodyBytes { get; set; }
+
+    /// <summary>The longest pause on a visitor's connection between requests. Default 130 s.</summary>
+    public TimeSpan KeepAliveTimeout { get; set; } = TimeSpan.FromSeconds(130);
+
+    /// <summary>The longest time for a request's head to arrive. Default 30 s.</summary>
+    public TimeSpan RequestHeadersTimeout { get; set; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>How long a visitor may read nothing of a response that has bytes to give. Default 5 min.</summary>
+    public TimeSpan StalledReadTimeout { get; set; } = TimeSpan.FromMinutes(5);
+
+    /// <summary>After SIGTERM, requests in flight have this long to finish. Default 30 s.</summary>
+    public TimeSpan DrainTimeout { get; set; } = TimeSpan.FromSeconds(30);
+
+    internal sealed class Validator : IValidateOptions<ListenerOptions>
+    {
+        public ValidateOptionsResult Validate(string? name, ListenerOptions options)
+        {
+            foreach (var (key, value) in new[] { ("Http", options.Http), ("Https", options.Https), ("Admin", options.Admin) })
+            {
+                if (value.Length > 0 && !ListenAddress.TryParse(value, out _))
+                {
+                    return ValidateOptionsResult.Fail($"{Section}:{key} is \"{value}\": give an address and a port, e.g. \"*:8080\", \"127.0.0.1:8080\", \"[::1]:8080\", or \"unix:/run/gateway.sock\".");
+                }
+            }
+
+            if (options.Http.Length == 0 && options.Https.Length == 0)
+            {
+                return ValidateOptionsResult.Fail($"{Section}:Http and {Section}:Https are both empty: give at least one, e.g. {Section}:Http \"*:8080\".");
+            }
+
+            if (options.MaxRequestHeadersKib is < 8 or > 1024)
+            {
+                return ValidateOptionsResult.Fail($"{Section}:MaxRequestHeadersKib is {options.MaxRequestHeadersKib}: give 8 to 1024.");
+            }
+
+            if (options.MaxRequestBodyBytes < 0)
+            {
+                return ValidateOptionsResult.Fail($"{Section}:MaxRequestBodyBytes is {options.MaxRequestBodyBytes}: give a number of bytes, or 0 for no limit.");
+            }
+
+            foreach (var (key, value) in new[]
+            {
+                ("KeepAliveTimeout", options.KeepAliveTimeout), ("RequestHeadersTimeout", options.RequestHeadersTimeout),
+                ("StalledReadTimeout", options.StalledReadTimeout), ("DrainTimeout", options.DrainTimeout),
+            })
+            {
+                if (value < TimeSpan.FromSeconds(1) || value > TimeSpan.FromDays(1))
+                {
+                    return ValidateOptionsResult.Fail($"{Section}:{key} is {value}: give 00:00:01 to 1.00:00:00.");
+                }
+            }
+
+            return ValidateOptionsResult.Success;
+        }
+    }
+}
+
+/// <summary>The base domains. They stand in the section <c>Edge</c>, for they are what visitors see.</summary>
+internal sealed class DomainOptions
+{
+    public const string Section = "Edge";
+
+    /// <summary>Devices are <c>&lt;uuid&gt;.&lt;domain&gt;</c>, the tunnel endpoint is <c>tunnel.&lt;domain&gt;</c>. Default <c>localhost</c>.</summary>
+    public IList<string> Domains { get; } = [];
+
+    internal sealed class Validator : IValidateOptions<DomainOptions>
+    {
+        public ValidateOptionsResult Validate(string? name, DomainOptions options)
+        {
+            for (var i = 0; i < options.Domains.Count; i++)
+            {
+                var domain = options.Domains[i];
+                if (domain.StartsWith("*.", StringComparison.Ordinal))
+                {
+                    return ValidateOptionsResult.Fail($"{Section}:Domains[{i}] is \"{domain}\": give the base domain without the wildcard, e.g. \"{domain[2..]}\".");
+                }
+
+                // 63 octets of a label and a dot stand before it in at most 253 (RFC 1035 section 2.3.4).
+                if (Uri.CheckHostName(domain) != UriHostNameType.Dns || domain.Length > 189 || domain.EndsWith('.'))
+                {
+                    return ValidateOptionsResult.Fail($"{Section}:Domains[{i}] is \"{domain}\": give a domain name, e.g. \"resindevice.io\".");
+                }
+            }
+
+            return ValidateOptionsResult.Success;
+        }
+    }
+}

@@ -1,0 +1,94 @@
+using System.Text;
+using Gateway.Certificates;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Https;
+using Microsoft.Extensions.Options;
+
+namespace Gateway.Listeners;
+
+/// <summary>Who a listener is for. A request never crosses from one to the other, whatever its host says.</summary>
+internal enum Audience
+{
+    Public,
+    Admin,
+}
+
+/// <summary>A connection's feature: the audience of the listener that accepted it.</summary>
+internal sealed record AudienceFeature(Audience Audience);
+
+internal static class ListenersRoom
+{
+    private static readonly AudienceFeature Public = new(Audience.Public);
+    private static readonly AudienceFeature Admin = new(Audience.Admin);
+
+    public static void AddListeners(this WebApplicationBuilder builder)
+    {
+        // A bare LF ends no line (RFC 9112 section 2.2 lets a recipient choose); Kestrel reads the switch when it is made.
+        AppContext.SetSwitch("Microsoft.AspNetCore.Server.Kestrel.DisableHttp1LineFeedTerminators", true);
+
+        var services = builder.Services;
+        services.AddOptions<ListenerOptions>().BindConfiguration(ListenerOptions.Section).ValidateOnStart();
+        services.AddSingleton<IValidateOptions<ListenerOptions>, ListenerOptions.Validator>();
+        services.AddOptions<DomainOptions>().BindConfiguration(DomainOptions.Section).ValidateOnStart();
+        services.AddSingleton<IValidateOptions<DomainOptions>, DomainOptions.Validator>();
+        services.AddSingleton<HostNames>();
+        services.AddOptions<HostOptions>().Configure<IOptions<ListenerOptions>>(
+            static (host, listen) => host.ShutdownTimeout = listen.Value.DrainTimeout + TimeSpan.FromSeconds(5));
+
+        builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration();
+        services.AddOptions<KestrelServerOptions>().Configure<IOptions<ListenerOptions>, CertificateSelector>(Configure);
+    }
+
+    private static void Configure(KestrelServerOptions kestrel, IOptions<ListenerOptions> options, CertificateSelector certificates)
+    {
+        var listen = options.Value;
+        var limits = kestrel.Limits;
+        limits.MaxRequestHeadersTotalSize = listen.MaxRequestHeadersKib * 1024;
+        limits.MaxRequestLineSize = Math.Min(16, listen.MaxRequestHeadersKib) * 1024;
+        limits.MaxRequestHeaderCount = 200;
+        limits.Http2.MaxRequestHeaderFieldSize = listen.MaxRequestHeadersKib * 1024;
+        limits.Http2.MaxStreamsPerConnection = 250;
+        limits.Http2.InitialStreamWindowSize = 768 * 1024;
+        limits.Http2.InitialConnectionWindowSize = 4 * 1024 * 1024;
+        limits.MaxRequestBodySize = listen.MaxRequestBodyBytes == 0 ? null : listen.MaxRequestBodyBytes;
+        limits.KeepAliveTimeout = listen.KeepAliveTimeout;
+        limits.RequestHeadersTimeout = listen.RequestHeadersTimeout;
+        limits.MinResponseDataRate = new MinDataRate(1, listen.StalledReadTimeout);
+        kestrel.AddServerHeader = false;
+
+        // Field values are bytes: Latin-1 maps each to itself (RFC 9110 section 5.5).
+        kestrel.RequestHeaderEncodingSelector = static _ => Encoding.Latin1;
+        kestrel.ResponseHeaderEncodingSelector = static _ => Encoding.Latin1;
+
+        Bind(listen.Http, Public, null);
+        Bind(listen.Https, Public, certificates);
+        Bind(listen.Admin, Admin, null);
+
+        void Bind(string text, AudienceFeature audience, CertificateSelector? tls)
+        {
+            if (text.Length == 0 || !ListenAddress.TryParse(text, out var address))
+            {
+                return;
+            }
+
+            address.Bind(kestrel, endpoint =>
+            {
+                endpoint.Protocols = tls is null ? HttpProtocols.Http1 : HttpProtocols.Http1AndHttp2;
+                endpoint.Use(next => connection =>
+                {
+                    connection.Features.Set(audience);
+                    return next(connection);
+                });
+                if (tls is not null)
+                {
+                    endpoint.UseHttps(new TlsHandshakeCallbackOptions { OnConnection = tls.SelectAsync });
+                }
+            });
+        }
+    }
+
+    /// <summary>The audience of the listener that a request came in through.</summary>
+    public static Audience GetAudience(this HttpContext context) => context.Features.GetRequiredFeature<AudienceFeature>().Audience;
+}

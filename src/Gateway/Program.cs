@@ -1,0 +1,34 @@
+using Gateway.Admin;
+using Gateway.Admin.CommandLine;
+using Gateway.Certificates;
+using Gateway.Devices;
+using Gateway.Edge;
+using Gateway.Listeners;
+using Gateway.Storage;
+using Gateway.Telemetry;
+using Gateway.Tunnels;
+
+namespace Gateway;
+
+internal static class Program
+{
+    public static Task<int> Main(string[] args) => GatewayCommand.RunAsync(args);
+
+    /// <summary>The gateway, room by room.</summary>
+    public static WebApplication Build(WebApplicationBuilder builder)
+    {
+        builder.AddTelemetry();
+        builder.AddStorage();        // Redis, or the embedded server
+        builder.AddDevices();
+        builder.AddTunnels();
+        builder.AddCertificates();
+        builder.AddEdge();
+        builder.AddListeners();
+
+        var app = builder.Build();
+        app.MapHealth();             // operators and orchestrators
+        app.MapTunnels();            // devices
+        app.MapEdge();               // everyone else
+        return app;
+    }
+}

@@ -1,0 +1,136 @@
+using System.Net.Sockets;
+using Microsoft.Extensions.Options;
+using StackExchange.Redis;
+
+namespace Gateway.Storage;
+
+/// <summary>The one connection to Redis. It is made in the background and heals by itself; nobody waits for it but who needs it.</summary>
+internal sealed partial class RedisConnection(
+    IOptions<StorageOptions> options, IHostApplicationLifetime lifetime, ILoggerFactory loggers, ILogger<RedisConnection> logger) : IHostedService, IAsyncDisposable
+{
+    private readonly TaskCompletionSource<ConnectionMultiplexer> _first = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly CancellationTokenSource _stopping = new();
+    private EmbeddedRedis? _embedded;
+    private ConnectionMultiplexer? _multiplexer;
+    private int _disposed;
+    private Task _connecting = Task.CompletedTask;
+
+    /// <summary>True while Redis answers.</summary>
+    public bool IsConnected => _multiplexer is { IsConnected: true };
+
+    /// <summary>Completes with the connection once it has been up for the first time.</summary>
+    public Task<ConnectionMultiplexer> FirstConnected => _first.Task;
+
+    /// <summary>The database.</summary>
+    /// <exception cref="StoreUnavailableException">Redis has not been reached yet.</exception>
+    public IDatabase Database => _multiplexer?.GetDatabase() ?? throw new StoreUnavailableException("Redis has not been reached yet.");
+
+    public Task StartAsync(CancellationToken cancellationToken)
+    {
+        _connecting = ConnectAsync(_stopping.Token);
+        return Task.CompletedTask;
+    }
+
+    public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public async ValueTask DisposeAsync()
+    {
+        // The container disposes of it once as itself and once as a hosted service.
+        if (Interlocked.Exchange(ref _disposed, 1) == 1)
+        {
+            return;
+        }
+
+        await _stopping.CancelAsync();
+        await _connecting.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (_multiplexer is not null)
+        {
+            await _multiplexer.DisposeAsync();
+        }
+
+        if (_embedded is not null)
+        {
+            await _embedded.DisposeAsync();
+        }
+
+        _stopping.Dispose();
+    }
+
+    private async Task ConnectAsync(CancellationToken cancellationToken)
+    {
+        await Task.Yield();
+        try
+        {
+            var configuration = Configure(options.Value);
+            if (options.Value.Redis.Length == 0)
+            {
+                _embedded = EmbeddedRedis.StartOrShare(options.Value.DataDirectory, loggers);
+                configuration.EndPoints.Add(_embedded.EndPoint);
+            }
+
+            var name = string.Join(',', configuration.EndPoints);
+            LogConnecting(logger, name);
+            var multiplexer = await ConnectionMultiplexer.ConnectAsync(configuration);
+            multiplexer.ConnectionFailed += (_, failure) => LogLost(logger, name, failure.FailureType);
+            multiplexer.ConnectionRestored += (_, _) => LogConnected(logger, name);
+            _multiplexer = multiplexer;
+            while (!multiplexer.IsConnected)
+            {
+                LogWaiting(logger, name);
+                await Task.Delay(TimeSpan.FromSeconds(1), cancellationToken);
+            }
+
+            LogConnected(logger, name);
+            _first.TrySetResult(multiplexer);
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+            _first.TrySetCanceled(cancellationToken);
+        }
+        catch (Exception exception)
+        {
+            // Only a broken embedded server or name gets here; an absent Redis is waited for above.
+            LogFailed(logger, exception.Message);
+            _first.TrySetException(exception as StoreUnavailableException ?? new StoreUnavailableException(exception.Message));
+            lifetime.StopApplication();
+        }
+    }
+
+    internal static ConfigurationOptions Configure(StorageOptions options)
+    {
+        var configuration = options.Redis.Length > 0 ? ConfigurationOptions.Parse(options.Redis) : new ConfigurationOptions();
+        configuration.AbortOnConnectFail = false;
+        configuration.ClientName ??= "gateway";
+        configuration.AsyncTimeout = (int)options.Timeout.TotalMilliseconds;
+        configuration.SyncTimeout = configuration.AsyncTimeout;
+        configuration.ConnectTimeout = Math.Min(configuration.ConnectTimeout, 2000);
+        configuration.ReconnectRetryPolicy = new LinearRetry(500);
+        // A call made while Redis is away fails now; the caller has a cache.
+        configuration.BacklogPolicy = BacklogPolicy.FailFast;
+        return configuration;
+    }
+
+    /// <summary>True for what Redis throws when it is away, slow, or not ready.</summary>
+    public static bool IsUnavailable(Exception exception) =>
+        exception is RedisConnectionException or RedisTimeoutException or TimeoutException or StoreUnavailableException or SocketException or ObjectDisposedException
+        || exception is RedisServerException server && (server.Message.StartsWith("LOADING", StringComparison.Ordinal) || server.Message.StartsWith("READONLY", StringComparison.Ordinal)
+            || server.Message.StartsWith("CLUSTERDOWN", StringComparison.Ordinal) || server.Message.StartsWith("MASTERDOWN", StringComparison.Ordinal));
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Connecting to Redis at {Name}")]
+    private static partial void LogConnecting(ILogger logger, string name);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Redis at {Name} does not answer yet; not ready, and trying again")]
+    private static partial void LogWaiting(ILogger logger, string name);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Connected to Redis at {Name}")]
+    private static partial void LogConnected(ILogger logger, string name);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Lost Redis at {Name} ({Failure}); what is known stays in use while it is away")]
+    private static partial void LogLost(ILogger logger, string name, ConnectionFailureType failure);
+
+    [LoggerMessage(Level = LogLevel.Critical, Message = "There is no store: {Reason}")]
+    private static partial void LogFailed(ILogger logger, string reason);
+}
+
+/// <summary>The store cannot be asked now.</summary>
+internal sealed class StoreUnavailableException(string message) : Exception(message);

@@ -1,0 +1,19 @@
+using Tunnel.Protocol;
+using Tunnel.Protocol.GatewaySide;
+
+namespace Gateway.Tunnels;
+
+/// <summary>A live tunnel of a device on this node.</summary>
+internal sealed class DeviceTunnel(DeviceUuid uuid, string connectionId, TunnelClient client, string agent)
+{
+    public DeviceUuid Uuid => uuid;
+
+    /// <summary>Unique among all tunnels of all nodes.</summary>
+    public string ConnectionId => connectionId;
+
+    /// <summary>Sends requests to the device.</summary>
+    public TunnelClient Client => client;
+
+    /// <summary>What the agent calls itself (its User-Agent), for people to read.</summary>
+    public string Agent => agent;
+}

@@ -1,0 +1,58 @@
+using Microsoft.Extensions.Options;
+using Tunnel.Protocol.GatewaySide;
+
+namespace Gateway.Tunnels;
+
+/// <summary>How tunnels are accepted and kept.</summary>
+internal sealed class TunnelOptions
+{
+    public const string Section = "Tunnels";
+
+    /// <summary>Silence after which the kernel probes a tunnel; it is dead 15 s later. Default 60 s, 1 s to 1 h.</summary>
+    public TimeSpan KeepAliveTime { get; set; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>The most tunnels of one device on this node; beyond it the oldest is ended. Default 4.</summary>
+    public int MaxPerDevice { get; set; } = 4;
+
+    /// <summary>The longest delay of an answer to repeated wrong keys from one address. Default 5 s.</summary>
+    public TimeSpan MaxFailureDelay { get; set; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>How HTTP/2 is spoken through a tunnel.</summary>
+    public TunnelClientOptions Http2 { get; set; } = new();
+
+    internal sealed class Validator : IValidateOptions<TunnelOptions>
+    {
+        public ValidateOptionsResult Validate(string? name, TunnelOptions options)
+        {
+            if (options.KeepAliveTime < TimeSpan.FromSeconds(1) || options.KeepAliveTime > TimeSpan.FromHours(1))
+            {
+                return ValidateOptionsResult.Fail($"{Section}:KeepAliveTime is {options.KeepAliveTime}: give 00:00:01 to 01:00:00.");
+            }
+
+            if (options.MaxPerDevice is < 1 or > 100)
+            {
+                return ValidateOptionsResult.Fail($"{Section}:MaxPerDevice is {options.MaxPerDevice}: give 1 to 100.");
+            }
+
+            if (options.MaxFailureDelay < TimeSpan.Zero || options.MaxFailureDelay > TimeSpan.FromMinutes(1))
+            {
+                return ValidateOptionsResult.Fail($"{Section}:MaxFailureDelay is {options.MaxFailureDelay}: give 00:00:00 to 00:01:00.");
+            }
+
+            var http2 = options.Http2;
+            if (http2.PingDelay < TimeSpan.FromSeconds(1) || http2.PingTimeout < TimeSpan.FromSeconds(1))
+            {
+                return ValidateOptionsResult.Fail($"{Section}:Http2:PingDelay and PingTimeout are {http2.PingDelay} and {http2.PingTimeout}: give at least 00:00:01 each.");
+            }
+
+            if (http2.MaxResponseHeadersKib is < 8 or > 1024)
+            {
+                return ValidateOptionsResult.Fail($"{Section}:Http2:MaxResponseHeadersKib is {http2.MaxResponseHeadersKib}: give 8 to 1024.");
+            }
+
+            return http2.StreamWindow is < 65_535 or > 16 * 1024 * 1024
+                ? ValidateOptionsResult.Fail($"{Section}:Http2:StreamWindow is {http2.StreamWindow}: give 65535 to 16777216 bytes.")
+                : ValidateOptionsResult.Success;
+        }
+    }
+}

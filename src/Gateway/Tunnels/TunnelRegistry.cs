@@ -1,0 +1,61 @@
+using System.Collections.Concurrent;
+using System.Collections.Immutable;
+using Microsoft.Extensions.Options;
+using Tunnel.Protocol;
+
+namespace Gateway.Tunnels;
+
+/// <summary>The tunnels of this node, by device, the newest first.</summary>
+internal sealed class TunnelRegistry(IOptions<TunnelOptions> options)
+{
+    private readonly ConcurrentDictionary<DeviceUuid, ImmutableArray<DeviceTunnel>> _tunnels = new();
+    private readonly int _maxPerDevice = options.Value.MaxPerDevice;
+
+    /// <summary>How many devices have a tunnel here.</summary>
+    public int Devices => _tunnels.Count;
+
+    /// <summary>The device's newest open tunnel; null when it has none here.</summary>
+    public DeviceTunnel? Find(DeviceUuid uuid)
+    {
+        if (_tunnels.TryGetValue(uuid, out var tunnels))
+        {
+            foreach (var tunnel in tunnels)
+            {
+                if (tunnel.Client.IsOpen)
+                {
+                    return tunnel;
+                }
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>Makes a tunnel the one that its device's next request takes.</summary>
+    /// <returns>The tunnels that are too many now, for the caller to end.</returns>
+    public ImmutableArray<DeviceTunnel> Add(DeviceTunnel tunnel)
+    {
+        var all = _tunnels.AddOrUpdate(
+            tunnel.Uuid,
+            static (_, added) => [added],
+            static (_, existing, added) => existing.Insert(0, added),
+            tunnel);
+        return all.Length > _maxPerDevice ? all[_maxPerDevice..] : [];
+    }
+
+    /// <summary>Forgets a tunnel, and only this one: a newer one of the same device stays.</summary>
+    public void Remove(DeviceTunnel tunnel)
+    {
+        while (_tunnels.TryGetValue(tunnel.Uuid, out var existing))
+        {
+            var remaining = existing.Remove(tunnel);
+            var done = remaining.IsEmpty
+                ? _tunnels.TryRemove(new KeyValuePair<DeviceUuid, ImmutableArray<DeviceTunnel>>(tunnel.Uuid, existing))
+                : _tunnels.TryUpdate(tunnel.Uuid, remaining, existing);
+            if (done)
+            {
+                return;
+            }
+        }
+    }
+}

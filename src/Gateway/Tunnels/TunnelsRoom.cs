@@ -1,0 +1,38 @@
+using Gateway.Listeners;
+using Microsoft.Extensions.Options;
+
+namespace Gateway.Tunnels;
+
+internal static class TunnelsRoom
+{
+    public static void AddTunnels(this WebApplicationBuilder builder)
+    {
+        builder.Services.AddOptions<TunnelOptions>().BindConfiguration(TunnelOptions.Section).ValidateOnStart();
+        builder.Services.AddSingleton<IValidateOptions<TunnelOptions>, TunnelOptions.Validator>();
+        builder.Services.AddSingleton<TunnelRegistry>();
+        builder.Services.AddSingleton<TunnelDrain>();
+        builder.Services.AddSingleton<FailureDelay>();
+        builder.Services.AddSingleton<TunnelEndpoint>();
+    }
+
+    /// <summary>Devices dial <c>https://tunnel.&lt;base&gt;/v1/devices/&lt;uuid&gt;/tunnel</c>.</summary>
+    public static void MapTunnels(this WebApplication app)
+    {
+        var endpoint = app.Services.GetRequiredService<TunnelEndpoint>();
+        var hosts = app.Services.GetRequiredService<HostNames>();
+        app.Use(next => context =>
+        {
+            if (!hosts.IsTunnel(context.Request.Host.Value))
+            {
+                return next(context);
+            }
+
+            var path = context.Request.Path.Value.AsSpan();
+            const string prefix = "/v1/devices/";
+            const string suffix = "/tunnel";
+            return path.StartsWith(prefix) && path.EndsWith(suffix) && path.Length > prefix.Length + suffix.Length
+                ? endpoint.AcceptAsync(context, path[prefix.Length..^suffix.Length].ToString())
+                : TunnelRefusal.WriteAsync(context, StatusCodes.Status404NotFound, "Devices dial /v1/devices/<uuid>/tunnel here; there is nothing else.");
+        });
+    }
+}

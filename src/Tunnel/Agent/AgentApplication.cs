@@ -1,0 +1,50 @@
+using Microsoft.Extensions.Logging.Console;
+using Tunnel.Protocol.DeviceSide;
+
+namespace Tunnel.Agent;
+
+/// <summary>The agent: a tunnel on one side, the device's application on the other.</summary>
+internal static class AgentApplication
+{
+    /// <summary>Requests in flight may finish for this long after SIGTERM.</summary>
+    private static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(5);
+
+    public static WebApplication Build(AgentSettings settings)
+    {
+        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.Services.AddRouting();
+        builder.Services.AddSingleton(settings);
+        builder.Services.AddHttpForwarder();
+        builder.Services.AddSingleton<AppForwarder>();
+        builder.Services.Configure<HostOptions>(static options => options.ShutdownTimeout = ShutdownTimeout);
+        builder.Logging.AddSimpleConsole(static console =>
+        {
+            console.SingleLine = true;
+            console.TimestampFormat = "yyyy-MM-dd'T'HH:mm:ss'Z' ";
+            console.UseUtcTimestamp = true;
+            console.ColorBehavior = LoggerColorBehavior.Disabled;
+        });
+        builder.Logging.AddFilter(static (category, level) => level >= (category switch
+        {
+            "Microsoft.Hosting.Lifetime" => LogLevel.None,
+            _ when category?.StartsWith("Microsoft", StringComparison.Ordinal) == true => LogLevel.Error,
+            _ when category?.StartsWith("Yarp", StringComparison.Ordinal) == true => LogLevel.None,
+            _ => LogLevel.Information,
+        }));
+        builder.WebHost.UseKestrelCore().ConfigureKestrel(static kestrel => kestrel.AddServerHeader = false);
+        builder.WebHost.UseDeviceTunnel(tunnel =>
+        {
+            tunnel.Gateway = settings.Gateway;
+            tunnel.Uuid = settings.Uuid;
+            tunnel.Key = settings.Key;
+            tunnel.TrustedRoots = settings.TrustedRoots;
+            tunnel.UserAgent = $"gateway-agent/{Version}";
+        });
+
+        var app = builder.Build();
+        app.Run(app.Services.GetRequiredService<AppForwarder>().ForwardAsync);
+        return app;
+    }
+
+    public static string Version => typeof(AgentApplication).Assembly.GetName().Version?.ToString(3) ?? "0";
+}

@@ -1,0 +1,118 @@
+using System.Net;
+using System.Net.Http.Headers;
+using System.Net.Security;
+using System.Net.Sockets;
+using System.Security.Cryptography.X509Certificates;
+
+namespace Tunnel.Protocol.DeviceSide;
+
+/// <summary>
+/// Dials the gateway and does the handshake. The platform's HTTP client does what it does for any request: names,
+/// IPv4 and IPv6, TLS, and the proxies that HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY name (HTTP and SOCKS).
+/// </summary>
+internal sealed class TunnelDialer : IDisposable
+{
+    private readonly DeviceTunnelOptions _options;
+    private readonly HttpMessageInvoker _invoker;
+    private readonly Uri _uri;
+
+    public TunnelDialer(DeviceTunnelOptions options)
+    {
+        _options = options;
+        var handler = new SocketsHttpHandler { ConnectCallback = ConnectAsync, UseCookies = false, AllowAutoRedirect = false, ActivityHeadersPropagator = null };
+        if (options.TrustedRoots is { Count: > 0 } roots)
+        {
+            handler.SslOptions.CertificateChainPolicy = new X509ChainPolicy
+            {
+                TrustMode = X509ChainTrustMode.CustomRootTrust,
+                RevocationMode = X509RevocationMode.NoCheck,
+            };
+            handler.SslOptions.CertificateChainPolicy.CustomTrustStore.AddRange(roots);
+        }
+
+        _invoker = new HttpMessageInvoker(handler);
+
+        // The WebSocket schemes make the client use CONNECT at an HTTP proxy even without TLS (RFC 6455 section 4.1).
+        var gateway = options.Gateway!;
+        _uri = new UriBuilder(gateway) { Scheme = gateway.Scheme == "https" ? "wss" : "ws", Port = gateway.Port, Path = TunnelProtocol.PathOf(options.Uuid) }.Uri;
+    }
+
+    /// <summary>Dials once.</summary>
+    /// <returns>The stream on which the device is now the HTTP/2 server.</returns>
+    /// <exception cref="TunnelRefusedException">The gateway, or a proxy before it, answered with something else than 101.</exception>
+    /// <exception cref="HttpRequestException">The gateway was not reached, or its certificate is not trusted.</exception>
+    /// <exception cref="TimeoutException">The attempt took longer than <see cref="DeviceTunnelOptions.ConnectTimeout"/>.</exception>
+    public async Task<Stream> DialAsync(CancellationToken cancellationToken)
+    {
+        using var timeout = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        timeout.CancelAfter(_options.ConnectTimeout);
+        HttpResponseMessage response;
+        try
+        {
+            response = await _invoker.SendAsync(CreateHandshake(), timeout.Token);
+        }
+        catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
+        {
+            throw new TimeoutException($"no answer within {_options.ConnectTimeout.TotalSeconds:0} s", exception);
+        }
+
+        if (response.StatusCode != HttpStatusCode.SwitchingProtocols)
+        {
+            using (response)
+            {
+                throw new TunnelRefusedException(response.StatusCode, RetryAfter(response));
+            }
+        }
+
+        return await response.Content.ReadAsStreamAsync(cancellationToken);
+    }
+
+    public void Dispose() => _invoker.Dispose();
+
+    private HttpRequestMessage CreateHandshake()
+    {
+        var request = new HttpRequestMessage(HttpMethod.Get, _uri)
+        {
+            Version = HttpVersion.Version11,
+            VersionPolicy = HttpVersionPolicy.RequestVersionExact,
+        };
+        request.Headers.Connection.Add("upgrade");
+        request.Headers.Upgrade.Add(new ProductHeaderValue(TunnelProtocol.UpgradeToken));
+        request.Headers.Add(TunnelProtocol.AlpnHeader, TunnelProtocol.AlpnHttp2);
+        request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", _options.Key);
+        request.Headers.TryAddWithoutValidation("User-Agent", _options.UserAgent);
+        return request;
+    }
+
+    private static TimeSpan? RetryAfter(HttpResponseMessage response) =>
+        response.Headers.RetryAfter switch
+        {
+            { Delta: { } delta } => delta,
+            { Date: { } date } when response.Headers.Date is { } now && date > now => date - now,
+            _ => null,
+        };
+
+    private async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancellationToken)
+    {
+        var socket = await HappyEyeballs.ConnectAsync(context.DnsEndPoint, cancellationToken);
+        socket.NoDelay = true;
+        TcpLiveness.Apply(socket, _options.KeepAliveTime);
+        return new NetworkStream(socket, ownsSocket: true);
+    }
+}
+
+/// <summary>The gateway answered the handshake with something else than 101.</summary>
+internal sealed class TunnelRefusedException(HttpStatusCode status, TimeSpan? retryAfter) : Exception(Explain(status))
+{
+    /// <summary>What the gateway asks to wait, if it does.</summary>
+    public TimeSpan? RetryAfter { get; } = retryAfter;
+
+    private static string Explain(HttpStatusCode status) => status switch
+    {
+        HttpStatusCode.Unauthorized => "the gateway does not accept this uuid with this key (401)",
+        HttpStatusCode.NotFound => "there is no tunnel endpoint at this address (404); the address is tunnel.<base domain> of the gateway",
+        HttpStatusCode.ProxyAuthenticationRequired => "the proxy asks for a user name and password (407)",
+        HttpStatusCode.TooManyRequests or HttpStatusCode.ServiceUnavailable => $"the gateway is busy or stopping ({(int)status})",
+        _ => $"the gateway answered {(int)status} instead of 101",
+    };
+}

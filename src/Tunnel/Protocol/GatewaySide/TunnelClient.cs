@@ -1,0 +1,96 @@
+using System.Net;
+using System.Text;
+
+namespace Tunnel.Protocol.GatewaySide;
+
+/// <summary>
+/// One tunnel from the gateway's side: sends requests to the device over the connection that the device dialled.
+/// </summary>
+/// <remarks>
+/// The HTTP/2 client is made at the first request. A connection that has ended is never dialled again, for only the
+/// device can dial: <see cref="Closed"/> completes and every further request fails with <see cref="TunnelClosedException"/>.
+/// </remarks>
+public sealed class TunnelClient : IAsyncDisposable
+{
+    /// <summary>
+    /// The URI prefix of every request through a tunnel. It names no device, so that no metric of the HTTP client
+    /// gets a time series a device; the <c>Host</c> field sets <c>:authority</c>.
+    /// </summary>
+    public const string DestinationPrefix = "http://device.invalid";
+
+    private readonly TunnelStream _stream;
+    private readonly TunnelClientOptions _options;
+    private readonly Lazy<HttpMessageInvoker> _invoker;
+    private int _connected;
+
+    /// <summary>Takes over the stream that remains after the handshake.</summary>
+    public TunnelClient(Stream stream, TunnelClientOptions options)
+    {
+        _stream = new TunnelStream(stream);
+        _options = options;
+        _invoker = new Lazy<HttpMessageInvoker>(CreateInvoker);
+    }
+
+    /// <summary>Completes, without error, when the tunnel has ended: no request can go through it any more.</summary>
+    public Task Closed => _stream.Closed;
+
+    /// <summary>True as long as <see cref="Closed"/> has not completed.</summary>
+    public bool IsOpen => !_stream.Closed.IsCompleted;
+
+    /// <summary>Sends requests to the device; use HTTP/2 exactly and URIs that begin with <see cref="DestinationPrefix"/>.</summary>
+    public HttpMessageInvoker Invoker => _invoker.Value;
+
+    /// <summary>Ends the connection and with it every request in flight.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await _stream.DisposeAsync();
+        if (_invoker.IsValueCreated)
+        {
+            _invoker.Value.Dispose();
+        }
+    }
+
+    private HttpMessageInvoker CreateInvoker()
+    {
+        _stream.HandOver();
+        var handler = new SocketsHttpHandler
+        {
+            // The platform pools connections; this pool holds the one that exists and may never make another.
+            ConnectCallback = TakeConnection,
+            EnableMultipleHttp2Connections = false,
+            PooledConnectionIdleTimeout = Timeout.InfiniteTimeSpan,
+            PooledConnectionLifetime = Timeout.InfiniteTimeSpan,
+            KeepAlivePingPolicy = HttpKeepAlivePingPolicy.WithActiveRequests,
+            KeepAlivePingDelay = _options.PingDelay,
+            KeepAlivePingTimeout = _options.PingTimeout,
+            InitialHttp2StreamWindowSize = _options.StreamWindow,
+            MaxResponseHeadersLength = _options.MaxResponseHeadersKib,
+            // Field values are bytes: Latin-1 maps each to itself (RFC 9110 section 5.5).
+            RequestHeaderEncodingSelector = static (_, _) => Encoding.Latin1,
+            ResponseHeaderEncodingSelector = static (_, _) => Encoding.Latin1,
+            // A forwarder changes nothing and remembers nothing.
+            AllowAutoRedirect = false,
+            AutomaticDecompression = DecompressionMethods.None,
+            UseCookies = false,
+            UseProxy = false,
+            // The visitor's trace context is a field like others here; who traces sets it before.
+            ActivityHeadersPropagator = null,
+        };
+        return new HttpMessageInvoker(handler, disposeHandler: true);
+    }
+
+    private ValueTask<Stream> TakeConnection(SocketsHttpConnectionContext context, CancellationToken cancellationToken)
+    {
+        if (Interlocked.Exchange(ref _connected, 1) == 1 || !IsOpen)
+        {
+            // The client let go of the connection: a GOAWAY, an error, or its end. It will not be used again.
+            _stream.Dispose();
+            return ValueTask.FromException<Stream>(new TunnelClosedException());
+        }
+
+        return ValueTask.FromResult<Stream>(_stream);
+    }
+}
+
+/// <summary>The tunnel has ended, and no byte of the request has been sent.</summary>
+public sealed class TunnelClosedException() : IOException("The device's tunnel has ended.");

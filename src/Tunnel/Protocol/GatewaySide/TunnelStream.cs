@@ -1,0 +1,147 @@
+namespace Tunnel.Protocol.GatewaySide;
+
+/// <summary>
+/// The byte stream of an accepted tunnel, as the gateway's HTTP/2 client sees it.
+/// </summary>
+/// <remarks>
+/// <para>
+/// Until the first visitor comes nobody speaks HTTP/2 on it, yet the end of the connection must be noticed. So a
+/// zero-byte read is parked on the inner stream, which pins no buffer. What the device sends of its own accord
+/// before the client's preface (a SETTINGS frame, RFC 9113 section 3.4) is kept and handed to the client first;
+/// more than <see cref="EarlyBytesLimit"/> of it is no HTTP/2 and ends the tunnel.
+/// </para>
+/// <para>Every end, whoever notices it first, completes <see cref="Closed"/> once.</para>
+/// </remarks>
+internal sealed class TunnelStream : Stream
+{
+    /// <summary>The most bytes that a device may send before the gateway's connection preface.</summary>
+    internal const int EarlyBytesLimit = 1024;
+
+    private readonly Stream _inner;
+    private readonly TaskCompletionSource _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private volatile bool _handedOver;
+    private Task? _parked;
+    private byte[]? _early;
+    private int _earlyStart;
+    private int _earlyEnd;
+
+    public TunnelStream(Stream inner)
+    {
+        _inner = inner;
+        _parked = ParkAsync();
+    }
+
+    /// <summary>Completes when no further byte can arrive or leave.</summary>
+    public Task Closed => _closed.Task;
+
+    /// <summary>Ends the parked reading at its next byte, so that the client reads by itself.</summary>
+    public void HandOver() => _handedOver = true;
+
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        if (_parked is { } parked)
+        {
+            await parked.WaitAsync(cancellationToken);
+            _parked = null;
+        }
+
+        if (_earlyEnd > _earlyStart)
+        {
+            return TakeEarly(buffer.Span);
+        }
+
+        try
+        {
+            var count = await _inner.ReadAsync(buffer, cancellationToken);
+            if (count == 0 && buffer.Length > 0)
+            {
+                _closed.TrySetResult();
+            }
+
+            return count;
+        }
+        catch (Exception) when (!cancellationToken.IsCancellationRequested)
+        {
+            _closed.TrySetResult();
+            throw;
+        }
+    }
+
+    public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) =>
+        _inner.WriteAsync(buffer, cancellationToken);
+
+    public override Task FlushAsync(CancellationToken cancellationToken) => _inner.FlushAsync(cancellationToken);
+
+    protected override void Dispose(bool disposing)
+    {
+        _closed.TrySetResult();
+        if (disposing)
+        {
+            _inner.Dispose();
+        }
+
+        base.Dispose(disposing);
+    }
+
+    private async Task ParkAsync()
+    {
+        // The constructor must return before the first byte is looked at.
+        await Task.Yield();
+        try
+        {
+            while (!_handedOver)
+            {
+                // Waits for a byte, or for the end, without a buffer.
+                _ = await _inner.ReadAsync(Memory<byte>.Empty);
+                _early ??= new byte[EarlyBytesLimit];
+                if (_earlyEnd == _early.Length)
+                {
+                    _closed.TrySetResult();
+                    return;
+                }
+
+                var count = await _inner.ReadAsync(_early.AsMemory(_earlyEnd));
+                if (count == 0)
+                {
+                    _closed.TrySetResult();
+                    return;
+                }
+
+                _earlyEnd += count;
+            }
+        }
+        catch (Exception exception) when (exception is IOException or OperationCanceledException or ObjectDisposedException or InvalidOperationException)
+        {
+            _closed.TrySetResult();
+        }
+    }
+
+    private int TakeEarly(Span<byte> buffer)
+    {
+        var count = Math.Min(buffer.Length, _earlyEnd - _earlyStart);
+        _early.AsSpan(_earlyStart, count).CopyTo(buffer);
+        _earlyStart += count;
+        if (_earlyStart == _earlyEnd)
+        {
+            _early = null;
+            _earlyStart = _earlyEnd = 0;
+        }
+
+        return count;
+    }
+
+    public override bool CanRead => true;
+    public override bool CanWrite => true;
+    public override bool CanSeek => false;
+    public override long Length => throw new NotSupportedException();
+    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+    public override void Flush() => _inner.Flush();
+    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("A tunnel is read asynchronously.");
+    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException("A tunnel is written asynchronously.");
+    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+    public override void SetLength(long value) => throw new NotSupportedException();
+    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+        WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+}
