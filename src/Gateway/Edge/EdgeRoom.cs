@@ -1,3 +1,4 @@
+using Gateway.Listeners.Http1;
 using Gateway.Tunnels;
 using Microsoft.Extensions.Options;
 
@@ -16,6 +17,10 @@ internal static class EdgeRoom
         services.AddSingleton<ActiveVisits>();
         services.AddSingleton<EdgeMiddleware>();
     }
+
+    /// <summary>What is ambiguous is refused before anybody acts upon it.</summary>
+    public static void UseStrictness(this WebApplication app) =>
+        app.UseStrictHttp1Refusal(static (context, reason) => FailureResponse.WriteAsync(context, Failure.BadRequest.Because(reason)));
 
     /// <summary>Whoever is neither an operator nor a device is a visitor.</summary>
     public static void MapEdge(this WebApplication app)

@@ -1,5 +1,6 @@
 using System.Text;
 using Gateway.Certificates;
+using Gateway.Listeners.Http1;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
@@ -85,6 +86,8 @@ internal static class ListenersRoom
                 {
                     endpoint.UseHttps(new TlsHandshakeCallbackOptions { OnConnection = tls.SelectAsync });
                 }
+
+                endpoint.UseStrictHttp1();
             });
         }
     }

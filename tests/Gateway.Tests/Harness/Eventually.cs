@@ -1,0 +1,28 @@
+using System.Diagnostics;
+
+namespace Gateway.Tests.Harness;
+
+/// <summary>Waits for what must come, for as long as a slow machine may need.</summary>
+internal static class Eventually
+{
+    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+
+    public static Task TrueAsync(Func<bool> condition, string what) => TrueAsync(() => Task.FromResult(condition()), what);
+
+    public static async Task TrueAsync(Func<Task<bool>> condition, string what)
+    {
+        var started = Stopwatch.GetTimestamp();
+        while (!await condition())
+        {
+            Assert.True(Stopwatch.GetElapsedTime(started) < Patience, $"Waited {Patience.TotalSeconds} s in vain until: {what}.");
+            await Task.Delay(10, TestContext.Current.CancellationToken);
+        }
+    }
+
+    /// <summary>The task's result, or a failure that names what did not come.</summary>
+    public static async Task<T> ResultAsync<T>(Task<T> task, string what)
+    {
+        Assert.True(await Task.WhenAny(task, Task.Delay(Patience)) == task, $"Waited {Patience.TotalSeconds} s in vain for: {what}.");
+        return await task;
+    }
+}

@@ -1,0 +1,94 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+using StackExchange.Redis;
+
+namespace Gateway.Tests.Harness;
+
+/// <summary>
+/// Where the gateways under test keep their devices: the embedded server, or Debian's redis-server when
+/// GATEWAY_TEST_STORE is "redis". The whole suite runs on either.
+/// </summary>
+internal static class TestStore
+{
+    public static readonly bool IsRedis = Environment.GetEnvironmentVariable("GATEWAY_TEST_STORE") == "redis";
+
+    private static readonly Lazy<Task<RedisServer>> Server = new(() => RedisServer.StartAsync());
+
+    /// <summary>The settings of a gateway's store.</summary>
+    public static async Task<Dictionary<string, string?>> SettingsAsync(string dataDirectory) => IsRedis
+        ? new() { ["Storage:Redis"] = (await Server.Value).ConnectionString }
+        : new() { ["Storage:DataDirectory"] = dataDirectory };
+}
+
+/// <summary>A redis-server process of a test's own.</summary>
+internal sealed class RedisServer : IAsyncDisposable
+{
+    private readonly string _folder;
+    private Process _process;
+
+    private RedisServer(string folder, int port, Process process) => (_folder, Port, _process) = (folder, port, process);
+
+    public int Port { get; }
+
+    public string ConnectionString => $"127.0.0.1:{Port}";
+
+    public static async Task<RedisServer> StartAsync(int? port = null)
+    {
+        var folder = Directory.CreateTempSubdirectory("gateway-redis-").FullName;
+        var chosen = port ?? FreePort();
+        var server = new RedisServer(folder, chosen, Launch(folder, chosen));
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => server.Kill();
+        await server.WaitUntilItAnswersAsync();
+        return server;
+    }
+
+    /// <summary>A loopback port that nobody listens on at the moment.</summary>
+    public static int FreePort()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+
+    /// <summary>SIGKILL.</summary>
+    public void Kill()
+    {
+        if (!_process.HasExited)
+        {
+            _process.Kill();
+            _process.WaitForExit();
+        }
+    }
+
+    /// <summary>Starts again on the same port with the same files.</summary>
+    public async Task RestartAsync()
+    {
+        Kill();
+        _process = Launch(_folder, Port);
+        await WaitUntilItAnswersAsync();
+    }
+
+    public ValueTask DisposeAsync()
+    {
+        Kill();
+        _process.Dispose();
+        Directory.Delete(_folder, recursive: true);
+        return ValueTask.CompletedTask;
+    }
+
+    private static Process Launch(string folder, int port) => Process.Start(new ProcessStartInfo(
+        "redis-server", ["--port", $"{port}", "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", "yes", "--appendfsync", "always"])
+    {
+        RedirectStandardOutput = true,
+        UseShellExecute = false,
+    })!;
+
+    private async Task WaitUntilItAnswersAsync()
+    {
+        var options = ConfigurationOptions.Parse(ConnectionString);
+        options.AbortOnConnectFail = false;
+        await using var probe = await ConnectionMultiplexer.ConnectAsync(options);
+        await Eventually.TrueAsync(() => probe.IsConnected, "redis-server answers");
+    }
+}
