@@ -27,16 +27,17 @@ internal static class EdgeRoom
     {
         app.Run(app.Services.GetRequiredService<EdgeMiddleware>().InvokeAsync);
 
-        // The order of a stop: visitors' requests in flight finish, then the tunnels end.
+        // The order of a stop: visitors' requests in flight finish, then the tunnels end. Kestrel alone would wait for the
+        // tunnels too, which never end by themselves.
         var visits = app.Services.GetRequiredService<ActiveVisits>();
-        var drain = app.Services.GetRequiredService<TunnelDrain>();
+        var tunnels = app.Services.GetRequiredService<TunnelRegistry>();
         app.Lifetime.ApplicationStopping.Register(() => _ = FinishAsync());
 
         async Task FinishAsync()
         {
             var timeout = app.Services.GetRequiredService<IOptions<Listeners.ListenerOptions>>().Value.DrainTimeout;
             await visits.WhenIdleAsync().WaitAsync(timeout).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            drain.Finish();
+            await tunnels.CloseAsync();
         }
     }
 }

@@ -20,7 +20,6 @@ internal sealed partial class TunnelEndpoint(
     GatewayMetrics metrics,
     IOptions<TunnelOptions> options,
     IHostApplicationLifetime lifetime,
-    TunnelDrain drain,
     ILogger<TunnelEndpoint> logger)
 {
     private const string BearerPrefix = "Bearer ";
@@ -122,7 +121,7 @@ internal sealed partial class TunnelEndpoint(
         using var counted = metrics.TunnelUp();
         try
         {
-            await Task.WhenAny(client.Closed, drain.Finished);
+            await client.Closed;
         }
         finally
         {

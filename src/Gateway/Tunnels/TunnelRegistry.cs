@@ -10,6 +10,7 @@ internal sealed class TunnelRegistry(IOptions<TunnelOptions> options)
 {
     private readonly ConcurrentDictionary<DeviceUuid, ImmutableArray<DeviceTunnel>> _tunnels = new();
     private readonly int _maxPerDevice = options.Value.MaxPerDevice;
+    private volatile bool _closed;
 
     /// <summary>How many devices have a tunnel here.</summary>
     public int Devices => _tunnels.Count;
@@ -40,7 +41,17 @@ internal sealed class TunnelRegistry(IOptions<TunnelOptions> options)
             static (_, added) => [added],
             static (_, existing, added) => existing.Insert(0, added),
             tunnel);
-        return all.Length > _maxPerDevice ? all[_maxPerDevice..] : [];
+        return _closed ? all : all.Length > _maxPerDevice ? all[_maxPerDevice..] : [];
+    }
+
+    /// <summary>Ends every tunnel, and each that is still added.</summary>
+    public async Task CloseAsync()
+    {
+        _closed = true;
+        foreach (var tunnel in _tunnels.Values.SelectMany(static tunnels => tunnels))
+        {
+            await tunnel.Client.DisposeAsync();
+        }
     }
 
     /// <summary>Forgets a tunnel, and only this one: a newer one of the same device stays.</summary>

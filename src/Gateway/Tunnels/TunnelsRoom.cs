@@ -10,7 +10,6 @@ internal static class TunnelsRoom
         builder.Services.AddOptions<TunnelOptions>().BindConfiguration(TunnelOptions.Section).ValidateOnStart();
         builder.Services.AddSingleton<IValidateOptions<TunnelOptions>, TunnelOptions.Validator>();
         builder.Services.AddSingleton<TunnelRegistry>();
-        builder.Services.AddSingleton<TunnelDrain>();
         builder.Services.AddSingleton<FailureDelay>();
         builder.Services.AddSingleton<TunnelEndpoint>();
     }

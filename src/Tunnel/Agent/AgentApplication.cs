@@ -17,13 +17,9 @@ internal static class AgentApplication
         builder.Services.AddHttpForwarder();
         builder.Services.AddSingleton<AppForwarder>();
         builder.Services.Configure<HostOptions>(static options => options.ShutdownTimeout = ShutdownTimeout);
-        builder.Logging.AddSimpleConsole(static console =>
-        {
-            console.SingleLine = true;
-            console.TimestampFormat = "yyyy-MM-dd'T'HH:mm:ss'Z' ";
-            console.UseUtcTimestamp = true;
-            console.ColorBehavior = LoggerColorBehavior.Disabled;
-        });
+        builder.Services.AddSingleton(TimeProvider.System);
+        builder.Logging.AddConsole(static console => console.FormatterName = PlainConsole.FormatterName);
+        builder.Services.AddSingleton<ConsoleFormatter, PlainConsole>();
         builder.Logging.AddFilter(static (category, level) => level >= (category switch
         {
             "Microsoft.Hosting.Lifetime" => LogLevel.None,

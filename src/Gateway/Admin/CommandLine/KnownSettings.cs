@@ -10,7 +10,7 @@ namespace Gateway.Admin.CommandLine;
 /// <summary>Finds misspelt keys: a setting that nobody reads would be a silent surprise.</summary>
 internal static class KnownSettings
 {
-    private static readonly (string Section, Type Options)[] Known =
+    internal static readonly (string Section, Type Options)[] Known =
     [
         (StorageOptions.Section, typeof(StorageOptions)),
         (DeviceOptions.Section, typeof(DeviceOptions)),
