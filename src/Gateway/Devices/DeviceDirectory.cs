@@ -26,26 +26,25 @@ internal sealed partial class DeviceDirectory(
     /// <exception cref="StoreUnavailableException">Redis is away and nothing recent enough is known.</exception>
     public ValueTask<(DeviceEntry Entry, DeviceEntry.Known Known)> FindAsync(DeviceUuid uuid)
     {
-        var entry = _entries.TryGetValue(uuid, out var existing) ? existing : Add(uuid);
-        return entry.Fresh(_options.CacheTtl) is { } known ? ValueTask.FromResult((entry, known)) : AskAsync(entry);
+        var entry = _entries.TryGetValue(uuid, out var existing) ? existing : _entries.GetOrAdd(uuid, new DeviceEntry(uuid, store, time));
+        return entry.Fresh(_options.CacheTtl) is { } known ? ValueTask.FromResult((entry, known)) : AskAsync(uuid, entry);
     }
 
-    private DeviceEntry Add(DeviceUuid uuid)
-    {
-        var entry = new DeviceEntry(uuid, store, time);
-
-        // Beyond the capacity an entry serves the one request that asked: floods of unknown names do not fill the memory.
-        return _entries.Count < _options.CacheCapacity ? _entries.GetOrAdd(uuid, entry) : entry;
-    }
-
-    private async ValueTask<(DeviceEntry Entry, DeviceEntry.Known Known)> AskAsync(DeviceEntry entry)
+    private async ValueTask<(DeviceEntry Entry, DeviceEntry.Known Known)> AskAsync(DeviceUuid uuid, DeviceEntry entry)
     {
         var failedAt = Interlocked.Read(ref _failedAt);
         if (failedAt == 0 || time.GetElapsedTime(failedAt) > Respite)
         {
             try
             {
-                return (entry, await entry.RefreshAsync());
+                var known = await entry.RefreshAsync();
+                if (known.Record is null && _entries.Count > _options.CacheCapacity)
+                {
+                    // Floods of unknown names do not fill the memory: beyond the capacity, absence is not remembered.
+                    _entries.TryRemove(new KeyValuePair<DeviceUuid, DeviceEntry>(uuid, entry));
+                }
+
+                return (entry, known);
             }
             catch (Exception exception) when (RedisConnection.IsUnavailable(exception))
             {

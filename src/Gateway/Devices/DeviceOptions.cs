@@ -13,7 +13,7 @@ internal sealed class DeviceOptions
     /// <summary>While Redis is away, known records stay in use for this long; then visitors and devices are turned away. Default 5 min.</summary>
     public TimeSpan MaxStaleness { get; set; } = TimeSpan.FromMinutes(5);
 
-    /// <summary>The most records kept in memory. Default 100,000, about 1 KB each.</summary>
+    /// <summary>How many records are kept in memory before the absence of a device is no longer remembered. Default 100,000, about 1 KB each.</summary>
     public int CacheCapacity { get; set; } = 100_000;
 
     internal sealed class Validator : IValidateOptions<DeviceOptions>

@@ -54,7 +54,8 @@ internal sealed partial class EdgeForwarder(
             : Explain(error, exception);
         if (!context.RequestAborted.IsCancellationRequested)
         {
-            LogFailed(logger, tunnel.Uuid, failure.Reason, error, exception);
+            var cause = exception?.GetBaseException().Message;
+            LogFailed(logger, tunnel.Uuid, failure.Reason, error, cause);
         }
 
         return failure;
@@ -101,6 +102,6 @@ internal sealed partial class EdgeForwarder(
         return false;
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "A request to {Uuid} failed: {Reason} ({Error})")]
-    private static partial void LogFailed(ILogger logger, DeviceUuid uuid, string reason, ForwarderError error, Exception? cause);
+    [LoggerMessage(Level = LogLevel.Information, Message = "A request to {Uuid} failed: {Reason} ({Error}: {Cause})")]
+    private static partial void LogFailed(ILogger logger, DeviceUuid uuid, string reason, ForwarderError error, string? cause);
 }
