@@ -17,26 +17,28 @@ internal static class GatewayConfiguration
             throw new ConfigurationException($"--config {file}: there is no such file.");
         }
 
-        IConfiguration own;
+        var own = new ConfigurationBuilder();
         try
         {
-            own = new ConfigurationBuilder()
-                .AddJsonFile(Path.GetFullPath(file ?? DefaultFile), optional: file is null, reloadOnChange: false)
+            own.AddJsonFile(Path.GetFullPath(file ?? DefaultFile), optional: file is null, reloadOnChange: false)
                 .AddEnvironmentVariables(EnvironmentPrefix)
                 .AddInMemoryCollection(settings.Select(static setting =>
                 {
                     var equals = setting.IndexOf('=', StringComparison.Ordinal);
                     return new KeyValuePair<string, string?>(setting[..equals], setting[(equals + 1)..]);
-                }))
-                .Build();
+                }));
+            KnownSettings.Check(own.Build());
         }
         catch (Exception exception) when (exception is InvalidDataException or JsonException or FormatException)
         {
             throw new ConfigurationException($"{file ?? DefaultFile} is no JSON: {exception.GetBaseException().Message}");
         }
 
-        KnownSettings.Check(own);
-        configuration.AddConfiguration(own);
+        // The sources and not the built configuration: a chained one hides values that are empty on purpose.
+        foreach (var source in own.Sources)
+        {
+            configuration.Sources.Add(source);
+        }
     }
 }
 
