@@ -4,6 +4,7 @@ using Gateway.Tunnels;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core.Features;
 using Microsoft.Extensions.Options;
+using Tunnel.Forwarding;
 using Tunnel.Protocol;
 using Tunnel.Protocol.GatewaySide;
 using Yarp.ReverseProxy.Forwarder;
@@ -42,7 +43,8 @@ internal sealed partial class EdgeForwarder(
         }
 
         var transformer = new DeviceTransformer(visitorFields, hosts, deadline);
-        var error = await forwarder.SendAsync(context, TunnelClient.DestinationPrefix, tunnel.Client.Invoker, Config, transformer, deadline.Token);
+        var invoker = PromptRequest.Prepare(context, tunnel.Client.Invoker);
+        var error = await forwarder.SendAsync(context, TunnelClient.DestinationPrefix, invoker, Config, transformer, deadline.Token);
         if (error == ForwarderError.None)
         {
             return transformer.Failure;

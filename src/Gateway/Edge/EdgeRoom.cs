@@ -25,6 +25,7 @@ internal static class EdgeRoom
     /// <summary>Whoever is neither an operator nor a device is a visitor.</summary>
     public static void MapEdge(this WebApplication app)
     {
+        app.UseHttp1Trailers();
         app.Run(app.Services.GetRequiredService<EdgeMiddleware>().InvokeAsync);
 
         // The order of a stop: visitors' requests in flight finish, then the tunnels end. Kestrel alone would wait for the

@@ -32,7 +32,7 @@ internal sealed partial class AppForwarder(IHttpForwarder forwarder, AgentSettin
     {
         var transformer = new AppTransformer();
         var config = context.Request.ContentType?.StartsWith("application/grpc", StringComparison.OrdinalIgnoreCase) == true ? Http2 : Http11;
-        var error = await forwarder.SendAsync(context, _target, _invoker, config, transformer);
+        var error = await forwarder.SendAsync(context, _target, PromptRequest.Prepare(context, _invoker), config, transformer);
         if (transformer.SwitchedUnasked)
         {
             await AnswerAsync(context, StatusCodes.Status502BadGateway, "http_protocol_error", null);
@@ -110,7 +110,7 @@ internal sealed partial class AppForwarder(IHttpForwarder forwarder, AgentSettin
 #pragma warning restore CA5359
         }
 
-        return new HttpMessageInvoker(handler);
+        return new HttpMessageInvoker(new OnceOnly(handler));
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The application at {Target} could not be asked: {Error} ({Reason})")]
@@ -140,5 +140,26 @@ internal sealed partial class AppForwarder(IHttpForwarder forwarder, AgentSettin
         private static bool AskedForWebSocket(HttpResponseMessage response) =>
             response.RequestMessage!.Headers.Upgrade.Any(static asked => asked.Name.Equals("websocket", StringComparison.OrdinalIgnoreCase))
             && response.Headers.Upgrade.Any(static given => given.Name.Equals("websocket", StringComparison.OrdinalIgnoreCase));
+    }
+
+    /// <summary>
+    /// Keeps the client from repeating a request without content, which it does when a kept connection ends under it: the
+    /// application may have executed it by then, which is harmless for safe methods only (RFC 9110 section 9.2.2). A request
+    /// with a content, be it empty, is sent once.
+    /// </summary>
+    private sealed class OnceOnly(HttpMessageHandler inner) : DelegatingHandler(inner)
+    {
+        protected override Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
+        {
+            if (request.Content is null && !IsSafe(request.Method))
+            {
+                request.Content = new ByteArrayContent([]);
+            }
+
+            return base.SendAsync(request, cancellationToken);
+        }
+
+        private static bool IsSafe(HttpMethod method) =>
+            method == HttpMethod.Get || method == HttpMethod.Head || method == HttpMethod.Options || method == HttpMethod.Trace || method == HttpMethod.Connect;
     }
 }

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Text;
 
 namespace Gateway.Listeners.Http1;
@@ -9,7 +10,8 @@ namespace Gateway.Listeners.Http1;
 /// readers could understand differently. It reads, it never repairs: the bytes stay the parser's.
 /// </summary>
 /// <remarks>
-/// The result does not depend on how the bytes are cut into spans. Nothing is allocated before a violation.
+/// The result does not depend on how the bytes are cut into spans. Nothing is allocated before a violation but what
+/// Connection fields need.
 /// An instance belongs to one connection and is not thread safe.
 /// </remarks>
 internal sealed class Http1Framing
@@ -17,6 +19,7 @@ internal sealed class Http1Framing
     // RFC 9112 7.1.1 asks a recipient to limit the length of chunk extensions.
     private const int MaxChunkLine = 4096;
     private const int MaxChunkSizeDigits = 16;
+    private const int MaxConnectionValue = 4096;
 
     // RFC 9110 5.6.2.
     private static readonly SearchValues<byte> TokenBytes =
@@ -34,6 +37,8 @@ internal sealed class Http1Framing
     private bool _hasTransferEncoding;
     private bool _endsHttp;
     private bool _inTrailers;
+    private bool _inConnection;
+    private List<byte>? _connection;
     private int _matched;
     private int _chunkLine;
     private long _contentLength = -1;
@@ -100,6 +105,12 @@ internal sealed class Http1Framing
     /// that what follows the message can't be known to be HTTP/1.1 and no request may be served from it.
     /// </summary>
     public bool LastRequest { get; private set; }
+
+    /// <summary>
+    /// The Connection fields of messages, joined by commas, in the order of the messages. The server keeps of them no more
+    /// than what it understands itself, and with it loses the names that a forwarder has to heed (RFC 9110 7.6.1).
+    /// </summary>
+    public Queue<ConnectionOptions> Connections { get; } = new(0);
 
     /// <summary>Observes the next bytes of the connection.</summary>
     /// <param name="bytes">The bytes that follow those observed before.</param>
@@ -216,6 +227,12 @@ internal sealed class Http1Framing
                 case State.FieldValue:
                     {
                         var end = bytes[i..].IndexOfAny(ControlBytes);
+                        if (_inConnection && !TakeConnection(end < 0 ? bytes[i..] : bytes[i..(i + end)]))
+                        {
+                            Refuse("Connection is too long");
+                            break;
+                        }
+
                         if (end < 0)
                         {
                             i = bytes.Length;
@@ -363,6 +380,7 @@ internal sealed class Http1Framing
 
         _state = State.FieldValue;
         _part = ValuePart.Before;
+        _inConnection = false;
         switch (_tokenLength)
         {
             case 4 when TokenIsIgnoringCase("host"u8):
@@ -375,6 +393,11 @@ internal sealed class Http1Framing
 
             case 7 when !_inTrailers && TokenIsIgnoringCase("upgrade"u8):
                 _endsHttp = true;
+                break;
+
+            case 10 when !_inTrailers && TokenIsIgnoringCase("connection"u8):
+                _inConnection = true;
+                (_connection ??= []).AddRange(","u8);
                 break;
 
             case 14 when TokenIsIgnoringCase("content-length"u8):
@@ -397,6 +420,23 @@ internal sealed class Http1Framing
                 _hasTransferEncoding = true;
                 break;
         }
+    }
+
+    private bool TakeConnection(ReadOnlySpan<byte> bytes)
+    {
+        _connection!.AddRange(bytes);
+        return _connection!.Count <= MaxConnectionValue;
+    }
+
+    // "keep-alive" and "close" name no field; every other value is kept for the forwarder.
+    private void EndConnection()
+    {
+        if (_connection is not { Count: > 0 } bytes)
+            return;
+        var value = CollectionsMarshal.AsSpan(bytes)[1..].Trim((byte)' ');
+        if (!Ascii.EqualsIgnoreCase(value, "keep-alive"u8) && !Ascii.EqualsIgnoreCase(value, "close"u8) && !Ascii.EqualsIgnoreCase(value, "upgrade"u8))
+            Connections.Enqueue(new ConnectionOptions(MessageStart, Encoding.Latin1.GetString(value)));
+        bytes.Clear();
     }
 
     // RFC 9110 8.6: 1*DIGIT, with optional white space only around it.
@@ -491,6 +531,7 @@ internal sealed class Http1Framing
             return;
         }
 
+        EndConnection();
         BodyStart = end;
         LastRequest = _endsHttp;
         if (_hasTransferEncoding)
@@ -580,3 +621,6 @@ internal sealed class Http1Framing
         private byte _first;
     }
 }
+
+/// <summary>The Connection field of a message, and where in the connection's bytes the message starts.</summary>
+internal readonly record struct ConnectionOptions(long MessageStart, string Value);

@@ -47,6 +47,22 @@ internal sealed class StrictHttp1Feature
     /// </summary>
     public string? BodyViolation => Consumed >= _framing.BodyStart ? _framing.Violation : null;
 
+    /// <summary>
+    /// The whole Connection field of this request when it may name other fields, or null. To be read once, when the request
+    /// starts.
+    /// </summary>
+    public string? TakeConnectionOptions()
+    {
+        string? value = null;
+        while (_framing.Connections.TryPeek(out var options) && options.MessageStart < Consumed)
+        {
+            value = options.Value;
+            _framing.Connections.Dequeue();
+        }
+
+        return value;
+    }
+
     /// <summary>How many bytes the server has taken from the connection.</summary>
     internal long Consumed { get; set; }
 }
@@ -88,6 +104,8 @@ internal static class StrictHttp1
                 return RefuseAsync(context, violation, write);
             if (feature.LastRequest)
                 CloseUnlessSwitched(context.Response);
+            if (feature.TakeConnectionOptions() is { } options)
+                context.Request.Headers.Connection = options;
 
             // A body that is counted can't have a violation.
             return context.Request.Headers.TransferEncoding.Count == 0 ? next(context) : ServeChunkedAsync(context, next, feature, write);

@@ -132,17 +132,17 @@ internal sealed partial class DeviceTunnelListener(
 /// <summary>A dialled connection, as Kestrel wants it.</summary>
 internal sealed class DeviceTunnelConnection : ConnectionContext, IDuplexPipe
 {
-    private readonly Stream _stream;
+    private readonly DeviceTunnelStream _stream;
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly CancellationTokenSource _closed = new();
 
     public DeviceTunnelConnection(Stream stream, EndPoint endpoint)
     {
-        _stream = stream;
+        _stream = new DeviceTunnelStream(stream);
         LocalEndPoint = endpoint;
         ConnectionClosed = _closed.Token;
-        Input = PipeReader.Create(stream, new StreamPipeReaderOptions(bufferSize: 16 * 1024, minimumReadSize: 1024, leaveOpen: true, useZeroByteReads: true));
-        Output = PipeWriter.Create(stream, new StreamPipeWriterOptions(minimumBufferSize: 16 * 1024, leaveOpen: true));
+        Input = PipeReader.Create(_stream, new StreamPipeReaderOptions(bufferSize: 16 * 1024, minimumReadSize: 1024, leaveOpen: true, useZeroByteReads: true));
+        Output = PipeWriter.Create(_stream, new StreamPipeWriterOptions(minimumBufferSize: 16 * 1024, leaveOpen: true));
         Transport = this;
         Features.Set(new DeviceTunnelFeature());
     }
