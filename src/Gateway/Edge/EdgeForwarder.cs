@@ -1,8 +1,6 @@
 using System.Net;
 using Gateway.Listeners;
 using Gateway.Tunnels;
-using Microsoft.AspNetCore.Http.Features;
-using Microsoft.AspNetCore.Server.Kestrel.Core.Features;
 using Microsoft.Extensions.Options;
 using Tunnel.Forwarding;
 using Tunnel.Protocol;
@@ -32,20 +30,10 @@ internal sealed partial class EdgeForwarder(
     public async Task<Failure?> ForwardAsync(HttpContext context, DeviceTunnel tunnel, CancellationToken publicUrlClosed)
     {
         using var deadline = new ResponseDeadline(_responseTimeout, publicUrlClosed);
-        if (context.Features.Get<IHttpRequestBodyDetectionFeature>() is { CanHaveBody: true })
-        {
-            context.Request.Body = new ProgressStream(context.Request.Body, deadline);
-            if (context.Request.ContentType?.StartsWith("application/grpc", StringComparison.OrdinalIgnoreCase) == true)
-            {
-                // A call may listen for hours before it says something.
-                context.Features.Get<IHttpMinRequestBodyDataRateFeature>()?.MinDataRate = null;
-            }
-        }
-
         var transformer = new DeviceTransformer(visitorFields, hosts, deadline);
-        var invoker = PromptRequest.Prepare(context, tunnel.Client.Invoker);
+        var invoker = PromptRequest.Prepare(context, tunnel.Client.Invoker, deadline.Extend);
         var error = await forwarder.SendAsync(context, TunnelClient.DestinationPrefix, invoker, Config, transformer, deadline.Token);
-        if (error == ForwarderError.None)
+        if (error == ForwarderError.None || transformer.HasAnswered)
         {
             return transformer.Failure;
         }

@@ -56,6 +56,7 @@ internal static class ListenersRoom
         limits.MaxRequestBodySize = listen.MaxRequestBodyBytes == 0 ? null : listen.MaxRequestBodyBytes;
         limits.KeepAliveTimeout = listen.KeepAliveTimeout;
         limits.RequestHeadersTimeout = listen.RequestHeadersTimeout;
+        limits.MinRequestBodyDataRate = null; // an upload may be quiet for as long as the application waits for it
         limits.MinResponseDataRate = new MinDataRate(1, listen.StalledReadTimeout);
         kestrel.AddServerHeader = false;
 

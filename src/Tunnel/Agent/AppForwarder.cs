@@ -26,13 +26,12 @@ internal sealed partial class AppForwarder(IHttpForwarder forwarder, AgentSettin
     private static readonly ForwarderRequestConfig Http2 = Http11 with { Version = HttpVersion.Version20 };
 
     private readonly string _target = settings.Target.GetLeftPart(UriPartial.Authority);
-    private readonly HttpMessageInvoker _invoker = CreateInvoker(settings);
+    private readonly HttpMessageInvoker _invoker = new(CreateHandler(settings));
 
     public async Task ForwardAsync(HttpContext context)
     {
         var transformer = new AppTransformer();
-        var config = context.Request.ContentType?.StartsWith("application/grpc", StringComparison.OrdinalIgnoreCase) == true ? Http2 : Http11;
-        var error = await forwarder.SendAsync(context, _target, PromptRequest.Prepare(context, _invoker), config, transformer);
+        var error = await SendAsync(context, transformer);
         if (transformer.SwitchedUnasked)
         {
             await AnswerAsync(context, StatusCodes.Status502BadGateway, "http_protocol_error", null);
@@ -47,6 +46,26 @@ internal sealed partial class AppForwarder(IHttpForwarder forwarder, AgentSettin
     }
 
     public void Dispose() => _invoker.Dispose();
+
+    private async Task<ForwarderError> SendAsync(HttpContext context, AppTransformer transformer)
+    {
+        if (context.Request.ContentType?.StartsWith("application/grpc", StringComparison.OrdinalIgnoreCase) == true)
+        {
+            return await forwarder.SendAsync(context, _target, PromptRequest.Prepare(context, _invoker), Http2, transformer);
+        }
+
+        if (IsSafe(context.Request.Method) && !PromptRequest.MayHaveContent(context))
+        {
+            return await forwarder.SendAsync(context, _target, _invoker, Http11, transformer);
+        }
+
+        using var upload = AppUpload.Create(context, CreateHandler(settings));
+        return await forwarder.SendAsync(context, _target, upload, Http11, transformer);
+    }
+
+    // RFC 9110 section 9.2.1. An extended CONNECT is a WebSocket's GET by now (RFC 8441 section 5).
+    private static bool IsSafe(string method) =>
+        HttpMethods.IsGet(method) || HttpMethods.IsHead(method) || HttpMethods.IsOptions(method) || HttpMethods.IsTrace(method) || HttpMethods.IsConnect(method);
 
     /// <summary>Says, if it still can, that this answer is the agent's: by <c>Proxy-Status</c> (RFC 9209 section 2.3).</summary>
     private async Task AnswerAsync(HttpContext context, int status, string error, Exception? exception)
@@ -87,7 +106,7 @@ internal sealed partial class AppForwarder(IHttpForwarder forwarder, AgentSettin
         return (StatusCodes.Status502BadGateway, "connection_terminated");
     }
 
-    private static HttpMessageInvoker CreateInvoker(AgentSettings settings)
+    private static SocketsHttpHandler CreateHandler(AgentSettings settings)
     {
         var handler = new SocketsHttpHandler
         {
@@ -110,7 +129,7 @@ internal sealed partial class AppForwarder(IHttpForwarder forwarder, AgentSettin
 #pragma warning restore CA5359
         }
 
-        return new HttpMessageInvoker(new OnceOnly(handler));
+        return handler;
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The application at {Target} could not be asked: {Error} ({Reason})")]
@@ -140,26 +159,5 @@ internal sealed partial class AppForwarder(IHttpForwarder forwarder, AgentSettin
         private static bool AskedForWebSocket(HttpResponseMessage response) =>
             response.RequestMessage!.Headers.Upgrade.Any(static asked => asked.Name.Equals("websocket", StringComparison.OrdinalIgnoreCase))
             && response.Headers.Upgrade.Any(static given => given.Name.Equals("websocket", StringComparison.OrdinalIgnoreCase));
-    }
-
-    /// <summary>
-    /// Keeps the client from repeating a request without content, which it does when a kept connection ends under it: the
-    /// application may have executed it by then, which is harmless for safe methods only (RFC 9110 section 9.2.2). A request
-    /// with a content, be it empty, is sent once.
-    /// </summary>
-    private sealed class OnceOnly(HttpMessageHandler inner) : DelegatingHandler(inner)
-    {
-        protected override Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
-        {
-            if (request.Content is null && !IsSafe(request.Method))
-            {
-                request.Content = new ByteArrayContent([]);
-            }
-
-            return base.SendAsync(request, cancellationToken);
-        }
-
-        private static bool IsSafe(HttpMethod method) =>
-            method == HttpMethod.Get || method == HttpMethod.Head || method == HttpMethod.Options || method == HttpMethod.Trace || method == HttpMethod.Connect;
     }
 }

@@ -29,7 +29,7 @@ internal sealed class PromptContent(HttpContent inner, HttpResponse response) : 
         base.Dispose(disposing);
     }
 
-    private sealed class PromptStream(Stream inner, HttpResponse response) : Stream
+    private sealed class PromptStream(Stream inner, HttpResponse response) : AsyncStream
     {
         public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
         {
@@ -54,16 +54,5 @@ internal sealed class PromptContent(HttpContent inner, HttpResponse response) : 
         }
 
         public override bool CanRead => true;
-        public override bool CanWrite => false;
-        public override bool CanSeek => false;
-        public override long Length => throw new NotSupportedException();
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-        public override void Flush() => throw new NotSupportedException();
-        public override int Read(byte[] buffer, int offset, int count) => inner.Read(buffer, offset, count);
-        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-            ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-        public override void SetLength(long value) => throw new NotSupportedException();
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 }

@@ -5,29 +5,38 @@ using Microsoft.AspNetCore.Http.Features;
 namespace Tunnel.Forwarding;
 
 /// <summary>
-/// A request's content that leaves as it arrives: before the forwarder waits for more of it, what it has is sent. The
-/// counterpart of <see cref="PromptContent"/>; an upload that comes in small pieces reaches the application in them.
+/// Forwards a request's content as it arrives, the counterpart of <see cref="PromptContent"/>: an upload that comes in small
+/// pieces reaches the application in them. It ends without a fault when the answer is complete before it and the
+/// application asks for no more (RFC 9113 section 8.1).
 /// </summary>
 public static class PromptRequest
 {
     private static readonly HttpMessageHandler Nobody = new SocketsHttpHandler();
 
+    /// <summary>Whether a content may follow the request's head.</summary>
+    public static bool MayHaveContent(HttpContext context) =>
+        context.Features.Get<IHttpRequestBodyDetectionFeature>() is { CanHaveBody: true };
+
     /// <summary>To be called before the forwarder takes the request's body.</summary>
-    /// <returns>The client to forward with: the given one, if the request has no body.</returns>
-    public static HttpMessageInvoker Prepare(HttpContext context, HttpMessageInvoker invoker)
+    /// <param name="context">The request to be forwarded.</param>
+    /// <param name="invoker">The client to forward with, over HTTP/2.</param>
+    /// <param name="progressed">Is called for each part of the content that has arrived.</param>
+    /// <returns>The client to forward with: the given one, if the request has no content.</returns>
+    public static HttpMessageInvoker Prepare(HttpContext context, HttpMessageInvoker invoker, Action? progressed = null)
     {
-        if (context.Features.Get<IHttpRequestBodyDetectionFeature>() is not { CanHaveBody: true })
+        if (!MayHaveContent(context))
         {
             return invoker;
         }
 
-        var body = new Body(context.Request.Body);
+        var body = new UploadBody(context.Request.Body, progressed);
         context.Request.Body = body;
+        context.Response.RegisterForDispose(body);
         return new Invoker(invoker, body);
     }
 
     // The forwarder does not let a transformer replace the content that it made; on its way out it can be.
-    private sealed class Invoker(HttpMessageInvoker inner, Body body) : HttpMessageInvoker(Nobody, disposeHandler: false)
+    private sealed class Invoker(HttpMessageInvoker inner, UploadBody body) : HttpMessageInvoker(Nobody, disposeHandler: false)
     {
         public override Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
         {
@@ -44,15 +53,19 @@ public static class PromptRequest
         }
     }
 
-    private sealed class Content(HttpContent inner, Body body) : HttpContent
+    private sealed class Content(HttpContent inner, UploadBody body) : HttpContent
     {
         protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) =>
             SerializeToStreamAsync(stream, context, CancellationToken.None);
 
-        protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
+        // The client cancels when the exchange is over: with an error, which its caller sees, or because the answer is
+        // complete and the other side reads no more. The latter is no fault of this content.
+        protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
         {
             body.Outgoing = stream;
-            return inner.CopyToAsync(stream, context, cancellationToken);
+            await using var over = cancellationToken.UnsafeRegister(static body => ((UploadBody)body!).End(), body);
+            await inner.CopyToAsync(stream, context, CancellationToken.None);
+            cancellationToken.ThrowIfCancellationRequested();
         }
 
         protected override bool TryComputeLength(out long length)
@@ -70,35 +83,5 @@ public static class PromptRequest
 
             base.Dispose(disposing);
         }
-    }
-
-    private sealed class Body(Stream inner) : Stream
-    {
-        public Stream? Outgoing { get; set; }
-
-        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
-        {
-            var read = inner.ReadAsync(buffer, cancellationToken);
-            return Outgoing is null || read.IsCompleted ? read : SendThenAwaitAsync(Outgoing, read, cancellationToken);
-        }
-
-        private static async ValueTask<int> SendThenAwaitAsync(Stream outgoing, ValueTask<int> read, CancellationToken cancellationToken)
-        {
-            await outgoing.FlushAsync(cancellationToken);
-            return await read;
-        }
-
-        public override bool CanRead => true;
-        public override bool CanWrite => false;
-        public override bool CanSeek => false;
-        public override long Length => throw new NotSupportedException();
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-        public override void Flush() => throw new NotSupportedException();
-        public override int Read(byte[] buffer, int offset, int count) => inner.Read(buffer, offset, count);
-        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-            ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-        public override void SetLength(long value) => throw new NotSupportedException();
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 }

@@ -11,6 +11,9 @@ namespace Tunnel.Forwarding;
 /// </summary>
 public class TransparentTransformer : HttpTransformer
 {
+    /// <summary>Whether the whole answer has crossed; an error that comes later is none of the visitor's business.</summary>
+    public bool HasAnswered { get; private set; }
+
     /// <inheritdoc/>
     /// <remarks>Answers 400 itself, and forwards nothing, when the request's target is no origin-form (RFC 9112 section 3.2.1).</remarks>
     public override async ValueTask TransformRequestAsync(
@@ -55,6 +58,20 @@ public class TransparentTransformer : HttpTransformer
         }
 
         return true;
+    }
+
+    /// <inheritdoc/>
+    public override async ValueTask TransformResponseTrailersAsync(
+        HttpContext httpContext, HttpResponseMessage proxyResponse, CancellationToken cancellationToken)
+    {
+        await base.TransformResponseTrailersAsync(httpContext, proxyResponse, cancellationToken);
+
+        // The answer is complete, whatever the request's content still does.
+        HasAnswered = true;
+        if (PromptRequest.MayHaveContent(httpContext))
+        {
+            await httpContext.Response.CompleteAsync();
+        }
     }
 
     /// <summary>True for an answer that turns the exchange into a stream of bytes: 101, or 200 to an extended CONNECT (RFC 8441).</summary>

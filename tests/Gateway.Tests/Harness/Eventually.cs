@@ -25,4 +25,8 @@ internal static class Eventually
         Assert.True(await Task.WhenAny(task, Task.Delay(Patience)) == task, $"Waited {Patience.TotalSeconds} s in vain for: {what}.");
         return await task;
     }
+
+    /// <summary>Waits for the task's end, be it a success or a fault.</summary>
+    public static async Task EndsAsync(Task task, string what) =>
+        Assert.True(await Task.WhenAny(task, Task.Delay(Patience)) == task, $"Waited {Patience.TotalSeconds} s in vain for: {what}.");
 }

@@ -114,7 +114,7 @@ internal sealed class RawApp : IAsyncDisposable
 
     public async Task<RawConnection> AcceptAsync()
     {
-        var socket = await _listener.AcceptSocketAsync();
+        var socket = await _listener.AcceptSocketAsync().WaitAsync(Eventually.Patience);
         socket.NoDelay = true;
         return new RawConnection(new NetworkStream(socket, ownsSocket: true));
     }

@@ -3,6 +3,7 @@ using System.Text;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
+using Tunnel.Forwarding;
 
 namespace Gateway.Listeners.Http1;
 
@@ -43,7 +44,7 @@ internal static class Http1Trailers
     }
 
     /// <summary>Writes chunks, once it is clear that the answer has a content of unknown length.</summary>
-    private sealed class ChunkedStream(Stream inner, HttpContext context) : Stream
+    private sealed class ChunkedStream(Stream inner, HttpContext context) : AsyncStream
     {
         private bool? _chunked;
 
@@ -104,17 +105,6 @@ internal static class Http1Trailers
             return _chunked.Value;
         }
 
-        public override bool CanRead => false;
         public override bool CanWrite => true;
-        public override bool CanSeek => false;
-        public override long Length => throw new NotSupportedException();
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-        public override void Flush() => throw new NotSupportedException();
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-        public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-            WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-        public override void SetLength(long value) => throw new NotSupportedException();
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 }
