@@ -61,15 +61,16 @@ internal sealed class ListenerOptions
                 return ValidateOptionsResult.Fail($"{Section}:MaxRequestBodyBytes is {options.MaxRequestBodyBytes}: give a number of bytes, or 0 for no limit.");
             }
 
-            foreach (var (key, value) in new[]
+            // The server looks once a second whether a response stands still, and takes no shorter time than that.
+            foreach (var (key, value, seconds) in new[]
             {
-                ("KeepAliveTimeout", options.KeepAliveTimeout), ("RequestHeadersTimeout", options.RequestHeadersTimeout),
-                ("StalledReadTimeout", options.StalledReadTimeout), ("DrainTimeout", options.DrainTimeout),
+                ("KeepAliveTimeout", options.KeepAliveTimeout, 1), ("RequestHeadersTimeout", options.RequestHeadersTimeout, 1),
+                ("StalledReadTimeout", options.StalledReadTimeout, 2), ("DrainTimeout", options.DrainTimeout, 1),
             })
             {
-                if (value < TimeSpan.FromSeconds(1) || value > TimeSpan.FromDays(1))
+                if (value < TimeSpan.FromSeconds(seconds) || value > TimeSpan.FromDays(1))
                 {
-                    return ValidateOptionsResult.Fail($"{Section}:{key} is {value}: give 00:00:01 to 1.00:00:00.");
+                    return ValidateOptionsResult.Fail($"{Section}:{key} is {value}: give {TimeSpan.FromSeconds(seconds)} to 1.00:00:00.");
                 }
             }
 
