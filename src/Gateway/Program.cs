@@ -26,6 +26,7 @@ internal static class Program
         builder.AddListeners();
 
         var app = builder.Build();
+        app.AnnounceListeners();
         app.UseStrictness();         // what is ambiguous goes no further
         app.MapHealth();             // operators and orchestrators
         app.MapTunnels();            // devices

@@ -19,7 +19,7 @@ internal enum Audience
 /// <summary>A connection's feature: the audience of the listener that accepted it.</summary>
 internal sealed record AudienceFeature(Audience Audience);
 
-internal static class ListenersRoom
+internal static partial class ListenersRoom
 {
     private static readonly AudienceFeature Public = new(Audience.Public);
     private static readonly AudienceFeature Admin = new(Audience.Admin);
@@ -93,6 +93,26 @@ internal static class ListenersRoom
         }
     }
 
+    /// <summary>Says in the log where the gateway listens, once it does, and that it stops.</summary>
+    public static void AnnounceListeners(this WebApplication app)
+    {
+        var logger = app.Services.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(ListenersRoom).Namespace!);
+        app.Lifetime.ApplicationStarted.Register(() =>
+        {
+            foreach (var address in app.Urls)
+            {
+                LogListening(logger, address);
+            }
+        });
+        app.Lifetime.ApplicationStopping.Register(() => LogStopping(logger));
+    }
+
     /// <summary>The audience of the listener that a request came in through.</summary>
     public static Audience GetAudience(this HttpContext context) => context.Features.GetRequiredFeature<AudienceFeature>().Audience;
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Listening on {Address}")]
+    private static partial void LogListening(ILogger logger, string address);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Stopping: requests in flight may finish")]
+    private static partial void LogStopping(ILogger logger);
 }

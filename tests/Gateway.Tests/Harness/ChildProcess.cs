@@ -30,6 +30,10 @@ internal sealed class ChildProcess : IAsyncDisposable
 
     public int Id => _process.Id;
 
+    /// <summary>Starts a command line, the program first.</summary>
+    public static ChildProcess Start(IReadOnlyList<string> command, Dictionary<string, string?>? environment = null) =>
+        Start(command[0], command.Skip(1), environment);
+
     public static ChildProcess Start(string program, IEnumerable<string> arguments, Dictionary<string, string?>? environment = null, string? workingDirectory = null)
     {
         var start = new ProcessStartInfo(program, arguments)
@@ -51,8 +55,17 @@ internal sealed class ChildProcess : IAsyncDisposable
     public static ChildProcess StartOwn(string name, IEnumerable<string> arguments, Dictionary<string, string?>? environment = null, string? workingDirectory = null) =>
         Start("dotnet", [Path.Combine(AppContext.BaseDirectory, $"{name}.dll"), .. arguments], environment, workingDirectory);
 
-    public Task WaitForOutputAsync(string text) =>
-        Eventually.TrueAsync(() => Output.Contains(text, StringComparison.Ordinal), $"the program says \"{text}\"; it said: {Output}");
+    /// <summary>Waits until the program has said something; fails as soon as it can no longer do so.</summary>
+    public async Task WaitForOutputAsync(string text)
+    {
+        var started = Stopwatch.GetTimestamp();
+        while (!Output.Contains(text, StringComparison.Ordinal))
+        {
+            Assert.False(_reading.IsCompleted && !Output.Contains(text, StringComparison.Ordinal), $"The program ended and did not say \"{text}\" but: {Output}");
+            Assert.True(Stopwatch.GetElapsedTime(started) < Eventually.Patience, $"The program did not say \"{text}\" but: {Output}");
+            await Task.Delay(10, TestContext.Current.CancellationToken);
+        }
+    }
 
     /// <summary>Waits for the end, and for the last of the output.</summary>
     /// <returns>The exit status.</returns>

@@ -21,7 +21,7 @@ internal static class GatewayConfiguration
         try
         {
             own.AddJsonFile(Path.GetFullPath(file ?? DefaultFile), optional: file is null, reloadOnChange: false)
-                .AddEnvironmentVariables(EnvironmentPrefix)
+                .AddInMemoryCollection(FromEnvironment())
                 .AddInMemoryCollection(settings.Select(static setting =>
                 {
                     var equals = setting.IndexOf('=', StringComparison.Ordinal);
@@ -40,6 +40,14 @@ internal static class GatewayConfiguration
             configuration.Sources.Add(source);
         }
     }
+
+    // Every setting stands in a section, so its variable has a separator. Others begin with the same word and are none:
+    // the agent's, and those that Kubernetes gives each pod for a service called "gateway" (GATEWAY_PORT_443_TCP).
+    private static IEnumerable<KeyValuePair<string, string?>> FromEnvironment() =>
+        from System.Collections.DictionaryEntry variable in Environment.GetEnvironmentVariables()
+        let name = (string)variable.Key
+        where name.StartsWith(EnvironmentPrefix, StringComparison.OrdinalIgnoreCase) && name.Contains("__", StringComparison.Ordinal)
+        select new KeyValuePair<string, string?>(name[EnvironmentPrefix.Length..].Replace("__", ":", StringComparison.Ordinal), (string?)variable.Value);
 }
 
 /// <summary>The configuration is wrong; the message names key, value and remedy.</summary>

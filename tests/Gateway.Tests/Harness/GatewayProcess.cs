@@ -1,0 +1,116 @@
+using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
+using Tunnel.Protocol;
+
+namespace Gateway.Tests.Harness;
+
+/// <summary>A gateway as operators run it: its own process, its own files, no TLS.</summary>
+internal sealed class GatewayProcess : IAsyncDisposable
+{
+    private readonly DirectoryInfo _folder;
+    private readonly IReadOnlyList<string> _enter;
+    private readonly List<string> _settings;
+    private ChildProcess _process = null!;
+
+    private GatewayProcess(DirectoryInfo folder, IReadOnlyList<string> enter, List<string> settings, int port) =>
+        (_folder, _enter, _settings, Port) = (folder, enter, settings, port);
+
+    public int Port { get; }
+
+    public ChildProcess Process => _process;
+
+    public string TunnelAddress => $"http://tunnel.localhost:{Port}";
+
+    /// <summary>Starts a gateway and waits until it is ready.</summary>
+    /// <param name="network">Where it runs; null: among the test's own loopback ports.</param>
+    /// <param name="settings">Settings that differ from the tests' own, as key=value.</param>
+    public static async Task<GatewayProcess> StartAsync(NetworkNamespace? network = null, params string[] settings)
+    {
+        var folder = Directory.CreateTempSubdirectory("gateway-");
+        var (port, admin) = network is null ? (RedisServer.FreePort(), RedisServer.FreePort()) : (8080, 8081);
+        List<string> all = ["Edge:Domains:0=localhost", $"Listen:Http=127.0.0.1:{port}", "Listen:Https=", $"Listen:Admin=127.0.0.1:{admin}"];
+
+        // A network of its own does not reach the shared server.
+        all.AddRange(network is null
+            ? (await TestStore.SettingsAsync(Path.Combine(folder.FullName, "data"))).Select(static setting => $"{setting.Key}={setting.Value}")
+            : [$"Storage:DataDirectory={Path.Combine(folder.FullName, "data")}"]);
+        all.AddRange(settings);
+        var gateway = new GatewayProcess(folder, [.. network?.Enter ?? []], [.. all.SelectMany(static setting => new[] { "--set", setting })], port);
+        await gateway.RestartAsync();
+        return gateway;
+    }
+
+    /// <summary>Starts the process, anew if there was one.</summary>
+    public async Task RestartAsync()
+    {
+        if (_process is not null)
+        {
+            await _process.DisposeAsync();
+        }
+
+        _process = Run();
+        await _process.WaitForOutputAsync("Connected to Redis");
+        await _process.WaitForOutputAsync("Listening on");
+    }
+
+    /// <summary>Runs a verb of the command line on the same store.</summary>
+    public async Task<string> CommandAsync(params string[] verb)
+    {
+        await using var command = Run(verb);
+        Assert.Equal(0, await command.WaitForExitAsync());
+        return command.Output;
+    }
+
+    /// <summary>Adds a device with its public URL enabled, as operators do.</summary>
+    public async Task<TestDevice> AddDeviceAsync()
+    {
+        var lines = (await CommandAsync("device", "add", "--public-url")).Split('\n', StringSplitOptions.TrimEntries)
+            .Select(static line => line.Split(':', 2, StringSplitOptions.TrimEntries))
+            .Where(static parts => parts.Length == 2)
+            .ToDictionary(static parts => parts[0], static parts => parts[1], StringComparer.Ordinal);
+        return new TestDevice(DeviceUuid.Parse(lines["uuid"]), lines["key"]);
+    }
+
+    /// <summary>The agent of a device, as a process.</summary>
+    public ChildProcess StartAgent(TestDevice device, string? target = null) => ChildProcess.Start(
+        [.. _enter, "dotnet", Path.Combine(AppContext.BaseDirectory, "gateway-agent.dll"), "--gateway", TunnelAddress, "--uuid", $"{device.Uuid}", .. target is null ? Array.Empty<string>() : ["--target", target]],
+        new Dictionary<string, string?> { ["GATEWAY_KEY"] = device.Key });
+
+    /// <summary>A visitor's address of a device.</summary>
+    public string Url(TestDevice device, string path = "/") => $"http://{device.Uuid}.localhost:{Port}{path}";
+
+    /// <summary>A visitor whose every host leads to this gateway.</summary>
+    public HttpClient CreateVisitor() => new(new SocketsHttpHandler
+    {
+        UseProxy = false,
+        ConnectCallback = async (_, cancellationToken) =>
+        {
+            var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
+            await socket.ConnectAsync(IPAddress.Loopback, Port, cancellationToken);
+            return new NetworkStream(socket, ownsSocket: true);
+        },
+    })
+    {
+        Timeout = TimeSpan.FromMinutes(2),
+    };
+
+    /// <summary>The most memory that the process has had resident so far, in bytes.</summary>
+    public static long PeakMemory(ChildProcess process) => Status(process, "VmHWM") * 1024;
+
+    /// <summary>The descriptors that the process has open.</summary>
+    public static int Descriptors(ChildProcess process) => Directory.GetFileSystemEntries($"/proc/{process.Id}/fd").Length;
+
+    private static long Status(ChildProcess process, string field) => long.Parse(
+        File.ReadLines($"/proc/{process.Id}/status").First(line => line.StartsWith($"{field}:", StringComparison.Ordinal)).Split(':')[1].Replace("kB", "", StringComparison.Ordinal).Trim(),
+        CultureInfo.InvariantCulture);
+
+    public async ValueTask DisposeAsync()
+    {
+        await _process.DisposeAsync();
+        _folder.Delete(recursive: true);
+    }
+
+    private ChildProcess Run(params string[] verb) =>
+        ChildProcess.Start([.. _enter, "dotnet", Path.Combine(AppContext.BaseDirectory, "gateway.dll"), .. verb, .. _settings]);
+}
