@@ -23,7 +23,7 @@ internal sealed class DeviceTransformer(VisitorFields visitorFields, HostNames h
         await base.TransformRequestAsync(httpContext, proxyRequest, destinationPrefix, cancellationToken);
         if (proxyRequest.RequestUri is null)
         {
-            Failure = Failure.BadRequest.Because("The request's target is not a path.");
+            Failure = Failure.BadRequest.Because("The request's target is neither a path nor a URI with a host alone.");
             return;
         }
 

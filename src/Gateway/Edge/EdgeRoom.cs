@@ -1,4 +1,5 @@
 using Gateway.Listeners.Http1;
+using Gateway.Listeners.Http2;
 using Gateway.Tunnels;
 using Microsoft.Extensions.Options;
 
@@ -19,8 +20,13 @@ internal static class EdgeRoom
     }
 
     /// <summary>What is ambiguous is refused before anybody acts upon it.</summary>
-    public static void UseStrictness(this WebApplication app) =>
-        app.UseStrictHttp1Refusal(static (context, reason) => FailureResponse.WriteAsync(context, Failure.BadRequest.Because(reason)));
+    public static void UseStrictness(this WebApplication app)
+    {
+        app.UseStrictHttp1Refusal(RefuseAsync);
+        app.UseStrictHttp2Refusal(RefuseAsync);
+
+        static Task RefuseAsync(HttpContext context, string rule) => FailureResponse.WriteAsync(context, Failure.BadRequest.Because(rule));
+    }
 
     /// <summary>Whoever is neither an operator nor a device is a visitor.</summary>
     public static void MapEdge(this WebApplication app)

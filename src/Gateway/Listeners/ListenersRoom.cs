@@ -1,6 +1,7 @@
 using System.Text;
 using Gateway.Certificates;
 using Gateway.Listeners.Http1;
+using Gateway.Listeners.Http2;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
@@ -61,7 +62,8 @@ internal static partial class ListenersRoom
         kestrel.AddServerHeader = false;
 
         // Field values are bytes: Latin-1 maps each to itself (RFC 9110 section 5.5).
-        kestrel.RequestHeaderEncodingSelector = static _ => Encoding.Latin1;
+        kestrel.RequestHeaderEncodingSelector = OneAuthority.EncodingOf;
+        kestrel.DisableStringReuse = true; // a value that is kept from the request before is not decoded, and so not compared
         kestrel.ResponseHeaderEncodingSelector = static _ => Encoding.Latin1;
 
         Bind(listen.Http, Public, null);
@@ -86,6 +88,7 @@ internal static partial class ListenersRoom
                 if (tls is not null)
                 {
                     endpoint.UseHttps(new TlsHandshakeCallbackOptions { OnConnection = tls.SelectAsync });
+                    endpoint.UseOneAuthority();
                 }
 
                 endpoint.UseStrictHttp1();

@@ -37,6 +37,11 @@ internal static class RequestTarget
         }
 
         var end = target.AsSpan(authority + 3).IndexOfAny('/', '?');
+        if (target.AsSpan(authority + 3, end < 0 ? target.Length - authority - 3 : end).Contains('@'))
+        {
+            return target; // user information hides where a URI leads (RFC 9110 section 4.2.4)
+        }
+
         if (end < 0)
         {
             return "/";

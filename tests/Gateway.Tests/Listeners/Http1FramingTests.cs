@@ -125,9 +125,18 @@ public sealed class Http1FramingTests
         { Chunked + "5 5;a\r\nhello\r\n0\r\n\r\n", "chunk size" },
         { Chunked + "5\nhello\r\n0\r\n\r\n", "chunk size" },
         { Chunked + "5\rhello\r\n0\r\n\r\n", "bare CR in a chunk line" },
-        { Chunked + "5;a\rb\r\nhello\r\n0\r\n\r\n", "bare CR in a chunk line" },
+        { Chunked + "5;a=\"b;c\\\"d\"\rx\r\nhello\r\n0\r\n\r\n", "bare CR in a chunk line" },
         { Chunked + "5;a\nhello\r\n0\r\n\r\n", "chunk extension" },
         { Chunked + "5;a\0\r\nhello\r\n0\r\n\r\n", "chunk extension" },
+        { Chunked + "5;\r\nhello\r\n0\r\n\r\n", "chunk extension" },
+        { Chunked + "5;;a\r\nhello\r\n0\r\n\r\n", "chunk extension" },
+        { Chunked + "5;a \r\nhello\r\n0\r\n\r\n", "chunk extension" },
+        { Chunked + "5;a b\r\nhello\r\n0\r\n\r\n", "chunk extension" },
+        { Chunked + "5;a=\r\nhello\r\n0\r\n\r\n", "chunk extension" },
+        { Chunked + "5;a=b=c\r\nhello\r\n0\r\n\r\n", "chunk extension" },
+        { Chunked + "5;a=\"b\r\nhello\r\n0\r\n\r\n", "chunk extension" },
+        { Chunked + "5;a=\"b\"c\r\nhello\r\n0\r\n\r\n", "chunk extension" },
+        { Chunked + "5;a=\"b\\\"\r\nhello\r\n0\r\n\r\n", "chunk extension" },
         { Chunked + "00000000000000005\r\nhello\r\n0\r\n\r\n", "chunk size is too large" },
         { Chunked + "8000000000000000\r\n", "chunk size is too large" },
         { Chunked + "FFFFFFFFFFFFFFFF\r\n", "chunk size is too large" },
@@ -273,9 +282,12 @@ public sealed class Http1FramingTests
             Assert.Equal(isToken || c == ':', Accepts($"GET / HTTP/1.1\r\nX{c}Y: b\r\n\r\n"));
             Assert.Equal(isToken, Accepts($"GET / HTTP/1.1\r\n{c}: b\r\n\r\n"));
             Assert.Equal(isText, Accepts($"GET / HTTP/1.1\r\nX: a{c}b\r\n\r\n"));
-            Assert.Equal(isText, Accepts($"{Chunked}1;a{c}b\r\nx\r\n0\r\n\r\n"));
+            Assert.Equal(isToken || c is ';' or '=', Accepts($"{Chunked}1;a{c}b\r\nx\r\n0\r\n\r\n"));
+            Assert.Equal(isToken || c is ' ' or '\t', Accepts($"{Chunked}1;{c}a={c}b\r\nx\r\n0\r\n\r\n"));
+            Assert.Equal(isText && c is not ('"' or '\\'), Accepts($"{Chunked}1;a=\"{c}\"\r\nx\r\n0\r\n\r\n"));
+            Assert.Equal(isText, Accepts($"{Chunked}1;a=\"\\{c}\"\r\nx\r\n0\r\n\r\n"));
             Assert.Equal(char.IsAsciiHexDigit(c), Accepts($"{Chunked}{c}"));
-            Assert.Equal(char.IsAsciiHexDigit(c) || c == ';', Accepts($"{Chunked}0{c}\r\n"));
+            Assert.Equal(char.IsAsciiHexDigit(c), Accepts($"{Chunked}0{c}\r\n"));
             Assert.Equal(char.IsAsciiDigit(c), Accepts($"{Post}Content-Length: 1{c}1\r\n\r\n"));
             Assert.Equal(char.IsAsciiDigit(c) || c is ' ' or '\t', Accepts($"{Post}Content-Length: 1{c}\r\n\r\n"));
             Assert.Equal(c is ' ' or '\t', Accepts($"{Post}Transfer-Encoding: chunked{c}\r\n\r\n"));

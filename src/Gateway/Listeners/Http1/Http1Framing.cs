@@ -31,6 +31,7 @@ internal sealed class Http1Framing
 
     private State _state;
     private ValuePart _part;
+    private ExtensionPart _extension;
     private bool _isPreface;
     private bool _http10;
     private bool _hasHost;
@@ -76,6 +77,20 @@ internal sealed class Http1Framing
         ChunkDataLf,
         Opaque,
         Refused,
+    }
+
+    private enum ExtensionPart : byte
+    {
+        BeforeName,
+        Name,
+        AfterName,
+        BeforeValue,
+        Value,
+        Quoted,
+        Escaped,
+        AfterValue,
+        AfterSpace,
+        End,
     }
 
     private enum ValuePart : byte
@@ -292,17 +307,11 @@ internal sealed class Http1Framing
                     break;
 
                 case State.ChunkExtension:
-                    {
-                        var end = bytes[i..].IndexOfAny(ControlBytes);
-                        var length = end < 0 ? bytes.Length - i : end;
-                        _chunkLine = (int)Math.Min((long)_chunkLine + length, MaxChunkLine + 1);
-                        i += length;
-                        if (_chunkLine > MaxChunkLine)
-                            Refuse("chunk line is too long");
-                        else if (end >= 0)
-                            Expect(bytes[i++], (byte)'\r', State.ChunkLineLf, "control character or bare LF in a chunk extension");
-                        break;
-                    }
+                    if (++_chunkLine > MaxChunkLine + 1)
+                        Refuse("chunk line is too long");
+                    else
+                        ChunkExtensionByte(bytes[i++]);
+                    break;
 
                 case State.ChunkLineLf:
                     if (bytes[i++] != '\n')
@@ -512,12 +521,42 @@ internal sealed class Http1Framing
                 break;
             case (byte)';':
                 _state = State.ChunkExtension;
+                _extension = ExtensionPart.BeforeName;
                 break;
             default:
                 // White space before an extension is bad white space (RFC 9112 7.1.1), which Kestrel doesn't take either.
                 Refuse("chunk size is not hexadecimal digits followed by CRLF or an extension");
                 break;
         }
+    }
+
+    // chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] ), RFC 9112 7.1.1; a value is a token or a quoted-string.
+    private void ChunkExtensionByte(byte value)
+    {
+        ExtensionPart? next = (_extension, value) switch
+        {
+            (ExtensionPart.Quoted, (byte)'"') => ExtensionPart.AfterValue,
+            (ExtensionPart.Quoted, (byte)'\\') => ExtensionPart.Escaped,
+            (ExtensionPart.Quoted or ExtensionPart.Escaped, _) => ControlBytes.Contains(value) ? null : ExtensionPart.Quoted,
+            (ExtensionPart.Name or ExtensionPart.Value or ExtensionPart.AfterValue, (byte)'\r') => ExtensionPart.End,
+            (ExtensionPart.Name or ExtensionPart.Value, _) when TokenBytes.Contains(value) => _extension,
+            (ExtensionPart.BeforeName, _) when TokenBytes.Contains(value) => ExtensionPart.Name,
+            (ExtensionPart.BeforeValue, _) when TokenBytes.Contains(value) => ExtensionPart.Value,
+            (ExtensionPart.BeforeValue, (byte)'"') => ExtensionPart.Quoted,
+            (ExtensionPart.Name or ExtensionPart.AfterName, (byte)'=') => ExtensionPart.BeforeValue,
+            (not (ExtensionPart.BeforeName or ExtensionPart.BeforeValue), (byte)';') => ExtensionPart.BeforeName,
+            (ExtensionPart.Name, (byte)' ' or (byte)'\t') => ExtensionPart.AfterName,
+            (ExtensionPart.Value, (byte)' ' or (byte)'\t') => ExtensionPart.AfterSpace,
+            (ExtensionPart.AfterValue, (byte)' ' or (byte)'\t') => ExtensionPart.AfterSpace,
+            (_, (byte)' ' or (byte)'\t') => _extension,
+            _ => null,
+        };
+        if (next is not { } part)
+            Refuse("chunk extension is not name, name=token or name=\"text\"");
+        else if (part == ExtensionPart.End)
+            _state = State.ChunkLineLf;
+        else
+            _extension = part;
     }
 
     private static int HexValue(byte digit) => digit <= '9' ? digit - '0' : (digit | 0x20) - 'a' + 10;

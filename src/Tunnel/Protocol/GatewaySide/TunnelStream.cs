@@ -8,7 +8,7 @@ namespace Tunnel.Protocol.GatewaySide;
 /// Until the first visitor comes nobody speaks HTTP/2 on it, yet the end of the connection must be noticed. So a
 /// zero-byte read is parked on the inner stream, which pins no buffer. What the device sends of its own accord
 /// before the client's preface (a SETTINGS frame, RFC 9113 section 3.4) is kept and handed to the client first;
-/// more than <see cref="EarlyBytesLimit"/> of it is no HTTP/2 and ends the tunnel.
+/// anything else, or more than <see cref="EarlyBytesLimit"/> of it, is no HTTP/2 and ends the tunnel.
 /// </para>
 /// <para>Every end, whoever notices it first, completes <see cref="Closed"/> once.</para>
 /// </remarks>
@@ -94,26 +94,28 @@ internal sealed class TunnelStream : Stream
                 // Waits for a byte, or for the end, without a buffer.
                 _ = await _inner.ReadAsync(Memory<byte>.Empty);
                 _early ??= new byte[EarlyBytesLimit];
-                if (_earlyEnd == _early.Length)
-                {
-                    _closed.TrySetResult();
-                    return;
-                }
-
-                var count = await _inner.ReadAsync(_early.AsMemory(_earlyEnd));
-                if (count == 0)
-                {
-                    _closed.TrySetResult();
-                    return;
-                }
-
+                var count = _earlyEnd == _early.Length ? 0 : await _inner.ReadAsync(_early.AsMemory(_earlyEnd));
                 _earlyEnd += count;
+                if (count == 0 || !BeginsWithSettings(_early.AsSpan(0, _earlyEnd)))
+                {
+                    _closed.TrySetResult();
+                    return;
+                }
             }
         }
         catch (Exception exception) when (exception is IOException or OperationCanceledException or ObjectDisposedException or InvalidOperationException)
         {
             _closed.TrySetResult();
         }
+    }
+
+    // The frame's type and flags, and stream 0 (RFC 9113 sections 4.1 and 6.5), as far as they have arrived.
+    private static bool BeginsWithSettings(ReadOnlySpan<byte> early)
+    {
+        ReadOnlySpan<byte> expected = [0x4, 0x0, 0x0, 0x0, 0x0, 0x0];
+        early = early.Length > 3 ? early[3..] : [];
+        var length = Math.Min(early.Length, expected.Length);
+        return early[..length].SequenceEqual(expected[..length]);
     }
 
     private int TakeEarly(Span<byte> buffer)
