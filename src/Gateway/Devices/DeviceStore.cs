@@ -32,7 +32,7 @@ internal sealed class DeviceStore(RedisConnection redis, TimeProvider time)
         return new DeviceRecord
         {
             Uuid = uuid,
-            PublicUrl = values[0] == "1",
+            PublicUrl = (string?)values[0] == "1", // as text: a RedisValue "01" equals "1"
             Key = DeviceKeyHash.TryParse(values[1], out var key) ? key : null,
             Name = values[2],
             Created = DateTimeOffset.TryParse(values[3], CultureInfo.InvariantCulture, out var created) ? created : null,

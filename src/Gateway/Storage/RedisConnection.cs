@@ -71,8 +71,8 @@ internal sealed partial class RedisConnection(
             var name = string.Join(',', configuration.EndPoints);
             LogConnecting(logger, name);
             var multiplexer = await ConnectionMultiplexer.ConnectAsync(configuration);
-            multiplexer.ConnectionFailed += (_, failure) => LogLost(logger, name, failure.FailureType);
-            multiplexer.ConnectionRestored += (_, _) => LogConnected(logger, name);
+            multiplexer.ConnectionFailed += (_, failure) => OnChanged(failure, () => LogLost(logger, name, failure.FailureType));
+            multiplexer.ConnectionRestored += (_, restored) => OnChanged(restored, () => LogConnected(logger, name));
             _multiplexer = multiplexer;
             while (!multiplexer.IsConnected)
             {
@@ -93,6 +93,15 @@ internal sealed partial class RedisConnection(
             LogFailed(logger, exception.Message);
             _first.TrySetException(exception as StoreUnavailableException ?? new StoreUnavailableException(exception.Message));
             lifetime.StopApplication();
+        }
+    }
+
+    // A server is reached by two connections, one of them for the channel; the operator is told once.
+    private static void OnChanged(ConnectionFailedEventArgs change, Action tell)
+    {
+        if (change.ConnectionType == ConnectionType.Interactive)
+        {
+            tell();
         }
     }
 

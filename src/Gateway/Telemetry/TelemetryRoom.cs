@@ -20,6 +20,7 @@ internal static class TelemetryRoom
         // Below the configuration's own "Logging" section, which can say otherwise.
         builder.Logging.AddFilter("Microsoft", LogLevel.Warning);
         builder.Logging.AddFilter("Microsoft.AspNetCore.Server.Kestrel", LogLevel.Error);
+        builder.Logging.AddFilter("Microsoft.Extensions.Hosting", LogLevel.None); // what ends the gateway is said by its command line
         builder.Logging.AddFilter("Yarp", LogLevel.None);
         builder.Logging.AddFilter("Garnet", LogLevel.Error);
     }

@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
-using StackExchange.Redis;
 
 namespace Gateway.Tests.Harness;
 
@@ -38,7 +37,7 @@ internal sealed class RedisServer : IAsyncDisposable
         var folder = Directory.CreateTempSubdirectory("gateway-redis-").FullName;
         var chosen = port ?? FreePort();
         var server = new RedisServer(folder, chosen, Launch(folder, chosen));
-        AppDomain.CurrentDomain.ProcessExit += (_, _) => server.Kill();
+        AppDomain.CurrentDomain.ProcessExit += server.OnProcessExit;
         await server.WaitUntilItAnswersAsync();
         return server;
     }
@@ -69,8 +68,11 @@ internal sealed class RedisServer : IAsyncDisposable
         await WaitUntilItAnswersAsync();
     }
 
+    private void OnProcessExit(object? sender, EventArgs e) => Kill();
+
     public ValueTask DisposeAsync()
     {
+        AppDomain.CurrentDomain.ProcessExit -= OnProcessExit;
         Kill();
         _process.Dispose();
         Directory.Delete(_folder, recursive: true);
@@ -84,11 +86,19 @@ internal sealed class RedisServer : IAsyncDisposable
         UseShellExecute = false,
     })!;
 
-    private async Task WaitUntilItAnswersAsync()
-    {
-        var options = ConfigurationOptions.Parse(ConnectionString);
-        options.AbortOnConnectFail = false;
-        await using var probe = await ConnectionMultiplexer.ConnectAsync(options);
-        await Eventually.TrueAsync(() => probe.IsConnected, "redis-server answers");
-    }
+    private Task WaitUntilItAnswersAsync() => Eventually.TrueAsync(
+        async () =>
+        {
+            try
+            {
+                await using var probe = await RawConnection.OpenAsync(Port);
+                await probe.SendAsync("PING\r\n");
+                return await probe.ReadAsync(5) == "+PONG";
+            }
+            catch (SocketException)
+            {
+                return false;
+            }
+        },
+        "redis-server answers");
 }

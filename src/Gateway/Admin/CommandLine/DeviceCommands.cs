@@ -10,7 +10,7 @@ namespace Gateway.Admin.CommandLine;
 /// <summary>The verbs that write devices, straight into the store: the gateway need not run.</summary>
 internal static class DeviceCommands
 {
-    private static readonly TimeSpan StoreTimeout = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan StoreTimeout = TimeSpan.FromSeconds(5);
 
     public static Command CreateDevice(Action<ParseResult, IConfigurationManager> configure)
     {

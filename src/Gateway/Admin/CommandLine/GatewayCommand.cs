@@ -73,8 +73,16 @@ internal static class GatewayCommand
         configure(builder.Configuration);
         builder.Logging.AddConfiguration(builder.Configuration.GetSection("Logging"));
         await using var app = Program.Build(builder);
+        app.Services.GetRequiredService<IStartupValidator>().Validate();
         var store = app.Services.GetRequiredService<RedisConnection>().FirstConnected;
+        var background = app.Services.GetServices<IHostedService>().OfType<BackgroundService>().ToList();
         await app.RunAsync();
+
+        // A fault of the program's own in the background has stopped it: it is thrown on, and not taken for a clean end.
+        if (background.Find(static service => service.ExecuteTask is { IsFaulted: true }) is { } faulted)
+        {
+            await faulted.ExecuteTask!;
+        }
 
         // A gateway that ended because it has no store says so by its status.
         return store.IsFaulted ? throw store.Exception.InnerException! : ExitCode.Ok;

@@ -22,11 +22,7 @@ internal static class GatewayConfiguration
         {
             own.AddJsonFile(Path.GetFullPath(file ?? DefaultFile), optional: file is null, reloadOnChange: false)
                 .AddInMemoryCollection(FromEnvironment())
-                .AddInMemoryCollection(settings.Select(static setting =>
-                {
-                    var equals = setting.IndexOf('=', StringComparison.Ordinal);
-                    return new KeyValuePair<string, string?>(setting[..equals], setting[(equals + 1)..]);
-                }));
+                .AddInMemoryCollection(FromCommandLine(settings));
             KnownSettings.Check(own.Build());
         }
         catch (Exception exception) when (exception is InvalidDataException or JsonException or FormatException)
@@ -39,6 +35,19 @@ internal static class GatewayConfiguration
         {
             configuration.Sources.Add(source);
         }
+    }
+
+    // "key=value"; of a key that is given twice the last counts, as with any flag.
+    private static Dictionary<string, string?> FromCommandLine(IReadOnlyList<string> settings)
+    {
+        var values = new Dictionary<string, string?>(StringComparer.OrdinalIgnoreCase);
+        foreach (var setting in settings)
+        {
+            var equals = setting.IndexOf('=', StringComparison.Ordinal);
+            values[setting[..equals]] = setting[(equals + 1)..];
+        }
+
+        return values;
     }
 
     // Every setting stands in a section, so its variable has a separator. Others begin with the same word and are none:
