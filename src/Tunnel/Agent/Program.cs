@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Microsoft.Extensions.Options;
 using Tunnel.Agent;
 
 var gateway = new Option<string>("--gateway", "-g") { HelpName = "url", Description = "The gateway's tunnel address, e.g. https://tunnel.resindevice.io [GATEWAY_URL]" };
@@ -30,7 +31,7 @@ command.SetAction(async (arguments, cancellationToken) =>
         Console.WriteLine("gateway-agent: stopped");
         return 0;
     }
-    catch (SettingsException exception)
+    catch (Exception exception) when (exception is SettingsException or OptionsValidationException)
     {
         await Console.Error.WriteLineAsync($"gateway-agent: {exception.Message}");
         return AgentSettings.ExitConfiguration;

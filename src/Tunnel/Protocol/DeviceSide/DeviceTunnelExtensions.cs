@@ -21,7 +21,7 @@ public static class DeviceTunnelExtensions
     /// Sets those of Kestrel's limits that would end a quiet tunnel or refuse what the gateway has already accepted:
     /// no keep-alive timeout, no data rates, no body limit, heads of up to 128 KiB.
     /// </remarks>
-    /// <exception cref="OptionsValidationException">At start, when a setting is missing or wrong; the message names it.</exception>
+    /// <exception cref="OptionsValidationException">When the application is built, if a setting is missing or wrong; the message names it.</exception>
     public static IWebHostBuilder UseDeviceTunnel(this IWebHostBuilder builder, Action<DeviceTunnelOptions> configure) =>
         builder.ConfigureServices(services =>
         {

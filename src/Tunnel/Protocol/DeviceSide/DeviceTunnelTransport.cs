@@ -11,7 +11,8 @@ namespace Tunnel.Protocol.DeviceSide;
 /// <summary>Kestrel's name for "dial the gateway": the end point that <see cref="DeviceTunnelTransport"/> takes.</summary>
 internal sealed class DeviceTunnelEndPoint(Uri gateway) : EndPoint
 {
-    public override string ToString() => $"tunnel:{gateway}";
+    // Kestrel puts "http://" before it and shows that among the application's addresses.
+    public override string ToString() => gateway.Authority;
 }
 
 /// <summary>Marks a connection that came through the tunnel, whose peer is the gateway.</summary>

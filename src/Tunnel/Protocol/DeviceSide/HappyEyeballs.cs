@@ -14,9 +14,7 @@ internal static class HappyEyeballs
     /// <exception cref="SocketException">The name has no address, or none of them answers.</exception>
     public static async Task<Socket> ConnectAsync(DnsEndPoint target, CancellationToken cancellationToken)
     {
-        // Names under localhost are this machine, whether its resolver knows it or not (RFC 6761 section 6.3).
-        var host = target.Host.EndsWith(".localhost", StringComparison.OrdinalIgnoreCase) ? "localhost" : target.Host;
-        var addresses = Interleave(await Dns.GetHostAddressesAsync(host, cancellationToken));
+        var addresses = Interleave(await ResolveAsync(target.Host, cancellationToken));
         using var losers = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var attempts = new List<Task<Socket>>();
         var waiting = new Queue<IPAddress>(addresses);
@@ -45,6 +43,12 @@ internal static class HappyEyeballs
             }
         }
     }
+
+    // Names under localhost are this machine, whether its resolver knows them or not (RFC 6761 section 6.3).
+    private static Task<IPAddress[]> ResolveAsync(string host, CancellationToken cancellationToken) =>
+        host.Equals("localhost", StringComparison.OrdinalIgnoreCase) || host.EndsWith(".localhost", StringComparison.OrdinalIgnoreCase)
+            ? Task.FromResult<IPAddress[]>([IPAddress.Loopback, IPAddress.IPv6Loopback])
+            : Dns.GetHostAddressesAsync(host, cancellationToken);
 
     private static async Task<Socket> ConnectAsync(IPEndPoint endpoint, CancellationToken cancellationToken)
     {
