@@ -74,16 +74,18 @@ internal sealed partial class EdgeForwarder(
             ForwarderError.RequestCreation => Failure.BadRequest,
             ForwarderError.RequestBodyClient => Failure.BadRequest,
             ForwarderError.ResponseHeaders => Failure.AppBroken,
-            _ => IsStreamError(exception) ? Failure.AppBroken : Failure.TunnelLost,
+            _ => IsOfThisExchange(exception) ? Failure.AppBroken : Failure.TunnelLost,
         };
     }
 
-    // The device reset this one stream (RFC 9113 section 5.4.2): its tunnel lives.
-    private static bool IsStreamError(Exception? exception)
+    // The device reset this one stream (RFC 9113 section 5.4.2), or its answer's head is too large: its tunnel lives.
+    // Only the message tells the end of a stream from that of the connection.
+    private static bool IsOfThisExchange(Exception? exception)
     {
         for (var inner = exception; inner is not null; inner = inner.InnerException)
         {
-            if (inner is HttpProtocolException { HttpRequestError: HttpRequestError.HttpProtocolError } && inner.Message.Contains("RST_STREAM", StringComparison.Ordinal))
+            if (inner is HttpProtocolException && inner.Message.Contains("reset the stream", StringComparison.Ordinal)
+                || inner is HttpRequestException { HttpRequestError: HttpRequestError.ConfigurationLimitExceeded or HttpRequestError.InvalidResponse })
             {
                 return true;
             }

@@ -189,6 +189,7 @@ public sealed partial class TunnelTests(SharedGateway shared)
 
         using var response = await visit;
         Assert.Equal(HttpStatusCode.BadGateway, response.StatusCode);
+        Assert.Contains("tunnel-lost", await response.Content.ReadAsStringAsync(), StringComparison.Ordinal);
         await tunnel.ReadToEndAsync();
         await Eventually.TrueAsync(() => shared.Gateway.Tunnels.Find(device.Uuid) is null, "the tunnel is gone");
         Assert.Equal("unharmed", await visitor.GetStringAsync(bystander.Url(HttpVersion.Version11)));
@@ -216,6 +217,7 @@ public sealed partial class TunnelTests(SharedGateway shared)
 
         using var response = await visit;
         Assert.Equal(HttpStatusCode.BadGateway, response.StatusCode);
+        Assert.Contains("application-failed", await response.Content.ReadAsStringAsync(), StringComparison.Ordinal);
         await Eventually.EndsAsync(sending, "the device is stopped");
     }
 
