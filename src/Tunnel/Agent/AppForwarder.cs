@@ -36,7 +36,8 @@ internal sealed partial class AppForwarder(IHttpForwarder forwarder, AgentSettin
         {
             await AnswerAsync(context, StatusCodes.Status502BadGateway, "http_protocol_error", null);
         }
-        else if (error is ForwarderError.Request or ForwarderError.RequestTimedOut or ForwarderError.ResponseHeaders or ForwarderError.ResponseBodyDestination
+        else if (error is ForwarderError.Request or ForwarderError.RequestTimedOut or ForwarderError.RequestBodyClient or ForwarderError.RequestBodyDestination
+            or ForwarderError.ResponseHeaders or ForwarderError.ResponseBodyDestination
             && !context.RequestAborted.IsCancellationRequested)
         {
             var exception = context.GetForwarderErrorFeature()?.Exception;
