@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Diagnostics;
 using System.Net;
 using Microsoft.Extensions.Options;
@@ -14,6 +15,9 @@ internal sealed class VisitorFields(IOptions<EdgeOptions> options)
     private const string ForwardedPrefix = "X-Forwarded-";
     private const string For = "X-Forwarded-For";
     private const string Proto = "X-Forwarded-Proto";
+    private const string TraceParent = "traceparent";
+
+    private static readonly SearchValues<char> TokenCharacters = SearchValues.Create("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_");
 
     private readonly IPNetwork[] _trusted = [.. options.Value.TrustedProxies.Select(static text => IPNetwork.Parse(text))];
 
@@ -37,15 +41,29 @@ internal sealed class VisitorFields(IOptions<EdgeOptions> options)
         fields.TryAddWithoutValidation(Proto, proto);
         fields.TryAddWithoutValidation("X-Forwarded-Host", host);
         fields.TryAddWithoutValidation("Forwarded", $"{ForElements(chain)};host={Quote(host)};proto={proto}");
+        WriteTrace(context, request);
+    }
+
+    // Of a traced request the device sees the gateway's span; of another one what the visitor said, or a trace of its own,
+    // so that an application's log always has one to name.
+    private static void WriteTrace(HttpContext context, HttpRequestMessage request)
+    {
         if (Activity.Current is { IdFormat: ActivityIdFormat.W3C, Id: { } traceparent } activity)
         {
-            fields.Remove("traceparent");
-            fields.Remove("tracestate");
-            fields.TryAddWithoutValidation("traceparent", traceparent);
+            request.Headers.Remove(TraceParent);
+            request.Headers.Remove("tracestate");
+            request.Headers.TryAddWithoutValidation(TraceParent, traceparent);
             if (activity.TraceStateString is { Length: > 0 } state)
             {
-                fields.TryAddWithoutValidation("tracestate", state);
+                request.Headers.TryAddWithoutValidation("tracestate", state);
             }
+        }
+        else if (context.Request.Headers[TraceParent] is not [{ } given] || !ActivityContext.TryParse(given, null, out _))
+        {
+            // Not sampled: nobody records it here.
+            request.Headers.Remove(TraceParent);
+            request.Headers.Remove("tracestate");
+            request.Headers.TryAddWithoutValidation(TraceParent, $"00-{ActivityTraceId.CreateRandom()}-{ActivitySpanId.CreateRandom()}-00");
         }
     }
 
@@ -79,12 +97,16 @@ internal sealed class VisitorFields(IOptions<EdgeOptions> options)
 
     // for=192.0.2.1, for="[2001:db8::1]" (RFC 7239 section 6.1)
     private static string ForElements(string chain) =>
-        string.Join(", ", chain.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)
-            .Select(static node => node.Contains(':', StringComparison.Ordinal) && IPAddress.TryParse(node, out _) ? $"for=\"[{node}]\"" : $"for={Quote(node)}"));
+        !chain.Contains(',', StringComparison.Ordinal) ? ForElement(chain)
+        : string.Join(", ", chain.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)
+            .Select(ForElement));
+
+    private static string ForElement(string node) =>
+        node.Contains(':', StringComparison.Ordinal) && IPAddress.TryParse(node, out _) ? $"for=\"[{node}]\"" : $"for={Quote(node)}";
 
     // token, or quoted-string where a character is none of a token (RFC 9110 section 5.6.4)
     private static string Quote(string value) =>
-        value.Length > 0 && value.All(static c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_')
+        value.Length > 0 && !value.AsSpan().ContainsAnyExcept(TokenCharacters)
             ? value
             : $"\"{value.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal)}\"";
 

@@ -21,6 +21,7 @@ internal static class TelemetryRoom
         builder.Logging.AddFilter("Microsoft", LogLevel.Warning);
         builder.Logging.AddFilter("Microsoft.AspNetCore.Server.Kestrel", LogLevel.Error);
         builder.Logging.AddFilter("Microsoft.Extensions.Hosting", LogLevel.None); // what ends the gateway is said by its command line
+        builder.Logging.AddFilter("Microsoft.AspNetCore.Hosting.Diagnostics", LogLevel.None); // or it makes an Activity of every request
         builder.Logging.AddFilter("Yarp", LogLevel.None);
         builder.Logging.AddFilter("Garnet", LogLevel.Error);
     }

@@ -23,6 +23,7 @@ internal static class AgentApplication
         builder.Logging.AddFilter(static (category, level) => level >= (category switch
         {
             "Microsoft.Hosting.Lifetime" => LogLevel.None,
+            "Microsoft.AspNetCore.Hosting.Diagnostics" => LogLevel.None, // or it makes an Activity of every request
             _ when category?.StartsWith("Microsoft", StringComparison.Ordinal) == true => LogLevel.Error,
             _ when category?.StartsWith("Yarp", StringComparison.Ordinal) == true => LogLevel.None,
             _ => LogLevel.Information,
