@@ -3,6 +3,7 @@ using Gateway.Storage;
 using Gateway.Telemetry;
 using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Server.Kestrel.Core.Features;
 using Microsoft.Extensions.Options;
 using Tunnel.Protocol;
 using Tunnel.Protocol.GatewaySide;
@@ -105,6 +106,12 @@ internal sealed partial class TunnelEndpoint(
         if (context.Features.Get<IConnectionSocketFeature>()?.Socket is { } socket)
         {
             TcpLiveness.Apply(socket, options.Value.KeepAliveTime);
+        }
+
+        // Now, while the server neither reads nor writes: the request is read, and the 101 is not written.
+        if (context.Features.Get<ISslStreamFeature>()?.SslStream is { } tls)
+        {
+            TlsBuffers.ReleaseWhenIdle(tls);
         }
 
         context.Response.Headers.Upgrade = TunnelProtocol.UpgradeToken;

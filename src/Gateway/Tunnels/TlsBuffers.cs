@@ -1,0 +1,60 @@
+using System.Net.Security;
+using System.Reflection;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+
+namespace Gateway.Tunnels;
+
+/// <summary>
+/// Lets OpenSSL give back a connection's record buffers while nothing is under way, as other servers with many idle
+/// connections do (<c>SSL_MODE_RELEASE_BUFFERS</c>). The platform has no setting for it, so this reaches for the handle
+/// that <see cref="SslStream"/> keeps to itself; where it is not found, an idle tunnel costs more and nothing else differs.
+/// </summary>
+internal static partial class TlsBuffers
+{
+    // From openssl/ssl.h; both are part of its stable interface since 1.0.0.
+    private const int ControlMode = 33;
+    private const nint ReleaseBuffers = 0x10;
+
+    private static readonly FieldInfo? Handle = typeof(SslStream).GetField("_securityContext", BindingFlags.NonPublic | BindingFlags.Instance);
+    private static readonly bool IsSupported = OperatingSystem.IsLinux() && SafeEvpPKeyHandle.OpenSslVersion >> 28 == 3;
+
+    /// <summary>
+    /// Takes effect at once. To be called while nobody reads or writes, and when all that has arrived has been read.
+    /// </summary>
+    /// <returns>False where the platform does not allow it.</returns>
+    public static bool ReleaseWhenIdle(SslStream stream)
+    {
+        if (!IsSupported || Handle?.GetValue(stream) is not SafeHandle { IsInvalid: false } handle)
+        {
+            return false;
+        }
+
+        var held = false;
+        try
+        {
+            handle.DangerousAddRef(ref held);
+            var ssl = handle.DangerousGetHandle();
+            var mode = Control(ssl, ControlMode, ReleaseBuffers, 0);
+
+            // Looking for a record that is not there gives the buffer back that the handshake was read with.
+            _ = Peek(ssl, out _, 1);
+            return (mode & ReleaseBuffers) != 0;
+        }
+        finally
+        {
+            if (held)
+            {
+                handle.DangerousRelease();
+            }
+        }
+    }
+
+    [LibraryImport("libssl.so.3", EntryPoint = "SSL_ctrl")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static partial nint Control(nint ssl, int command, nint value, nint pointer);
+
+    [LibraryImport("libssl.so.3", EntryPoint = "SSL_peek")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static partial int Peek(nint ssl, out byte buffer, int count);
+}

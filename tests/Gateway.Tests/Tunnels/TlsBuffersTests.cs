@@ -1,0 +1,50 @@
+using System.Net;
+using System.Net.Security;
+using System.Net.Sockets;
+using System.Security.Cryptography.X509Certificates;
+using Gateway.Tests.Harness;
+using Gateway.Tunnels;
+
+namespace Gateway.Tests.Tunnels;
+
+/// <summary>An update of the platform may move what <see cref="TlsBuffers"/> reaches for: then these tell.</summary>
+public sealed class TlsBuffersTests
+{
+    [Fact]
+    public async Task A_connection_gives_its_buffers_back_and_goes_on()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        using var client = new TcpClient();
+        await client.ConnectAsync(IPAddress.Loopback, ((IPEndPoint)listener.LocalEndpoint).Port);
+        using var accepted = await listener.AcceptTcpClientAsync();
+        await using var visitor = new SslStream(client.GetStream());
+        await using var server = new SslStream(accepted.GetStream());
+        using var certificate = X509Certificate2.CreateFromPemFile(TestCertificates.Shared.CertificateFile, TestCertificates.Shared.KeyFile);
+        var trusting = TestGateway.TrustTestAuthority();
+        trusting.TargetHost = "localhost";
+        await Task.WhenAll(
+            server.AuthenticateAsServerAsync(new SslServerAuthenticationOptions { ServerCertificateContext = SslStreamCertificateContext.Create(certificate, null) }),
+            visitor.AuthenticateAsClientAsync(trusting));
+
+        Assert.True(TlsBuffers.ReleaseWhenIdle(server), "OpenSSL's mode could not be set.");
+
+        foreach (var length in new[] { 1, 100_000, 1 })
+        {
+            var sent = new byte[length];
+            Random.Shared.NextBytes(sent);
+            await CrossAsync(visitor, server, sent);
+            await CrossAsync(server, visitor, sent);
+        }
+    }
+
+    private static async Task CrossAsync(SslStream from, SslStream to, byte[] sent)
+    {
+        var received = new byte[sent.Length];
+        var reading = to.ReadExactlyAsync(received).AsTask();
+        await from.WriteAsync(sent);
+        await Eventually.EndsAsync(reading, "the bytes");
+        await reading;
+        Assert.Equal(sent, received);
+    }
+}
