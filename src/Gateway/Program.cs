@@ -1,6 +1,7 @@
 using Gateway.Admin;
 using Gateway.Admin.CommandLine;
 using Gateway.Certificates;
+using Gateway.Cluster;
 using Gateway.Devices;
 using Gateway.Edge;
 using Gateway.Listeners;
@@ -21,6 +22,7 @@ internal static class Program
         builder.AddStorage();        // Redis, or the embedded server
         builder.AddDevices();
         builder.AddTunnels();
+        builder.AddCluster();
         builder.AddCertificates();
         builder.AddEdge();
         builder.AddListeners();
@@ -28,6 +30,7 @@ internal static class Program
         var app = builder.Build();
         app.AnnounceListeners();
         app.UseStrictness();         // what is ambiguous goes no further
+        app.MapHops();               // other nodes
         app.MapHealth();             // operators and orchestrators
         app.MapTunnels();            // devices
         app.MapEdge();               // everyone else

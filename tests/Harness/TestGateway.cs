@@ -156,7 +156,7 @@ internal sealed class TestAgent : IAsyncDisposable
 
     private TestAgent(WebApplication app) => _app = app;
 
-    public static async Task<TestAgent> StartAsync(TestGateway gateway, TestDevice device, Uri target, bool tls = true)
+    public static async Task<TestAgent> StartAsync(TestGateway gateway, TestDevice device, Uri target, bool tls = true, int connections = 1)
     {
         var app = AgentApplication.Build(new AgentSettings
         {
@@ -166,6 +166,7 @@ internal sealed class TestAgent : IAsyncDisposable
             Target = target,
             TargetInsecure = false,
             TrustedRoots = [TestCertificates.Shared.Authority],
+            Connections = connections,
         });
         await app.StartAsync();
         return new TestAgent(app);

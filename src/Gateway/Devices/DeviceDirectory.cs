@@ -57,6 +57,22 @@ internal sealed partial class DeviceDirectory(
             : throw new StoreUnavailableException("The device is not known here, and Redis does not answer.");
     }
 
+    /// <summary>A tunnel of the device came or went on this node: whoever waits for it looks again.</summary>
+    /// <param name="uuid">The device.</param>
+    /// <param name="wasReachable">Whether the tunnel was there until now.</param>
+    public void Signal(DeviceUuid uuid, bool wasReachable)
+    {
+        if (_entries.TryGetValue(uuid, out var entry))
+        {
+            if (wasReachable)
+            {
+                entry.MarkReachable();
+            }
+
+            entry.Signal();
+        }
+    }
+
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         try

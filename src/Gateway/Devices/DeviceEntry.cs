@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using Tunnel.Protocol;
 
 namespace Gateway.Devices;
@@ -14,10 +15,13 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
     private int _version;
     private int _leases;
     private int _used;
+    private long _reachableAt;
+    private TaskCompletionSource? _changed;
 
     /// <summary>A record, or that there is none; when it was read (a timestamp of the time provider); and whether a later change was announced.</summary>
+    /// <param name="Routes">Where its tunnels are; empty when it has none.</param>
     /// <param name="PublicUrlClosed">Is cancelled when the public URL is switched off or the device is removed.</param>
-    public sealed record Known(DeviceRecord? Record, long ReadAt, bool Overtaken, CancellationToken PublicUrlClosed);
+    public sealed record Known(DeviceRecord? Record, ImmutableArray<DeviceRoute> Routes, long ReadAt, bool Overtaken, CancellationToken PublicUrlClosed);
 
     /// <summary>What was read last; null before the first answer.</summary>
     public Known? Last => Volatile.Read(ref _known);
@@ -51,6 +55,33 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
             _known = _known is null ? null : _known with { Overtaken = true };
         }
     }
+
+    /// <summary>Completes when the entry has been read anew, or <see cref="Signal"/> was called, after this call.</summary>
+    public Task WhenChangedAsync()
+    {
+        lock (_lock)
+        {
+            return (_changed ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
+        }
+    }
+
+    /// <summary>Something about the device has changed that stands not in Redis: its tunnel on this node.</summary>
+    public void Signal()
+    {
+        TaskCompletionSource? changed;
+        lock (_lock)
+        {
+            (changed, _changed) = (_changed, null);
+        }
+
+        changed?.TrySetResult();
+    }
+
+    /// <summary>A way to the device was there just now.</summary>
+    public void MarkReachable() => Volatile.Write(ref _reachableAt, time.GetTimestamp());
+
+    /// <summary>Whether a way to the device was there within the last <paramref name="span"/>.</summary>
+    public bool WasReachableWithin(TimeSpan span) => Volatile.Read(ref _reachableAt) is not 0 and var at && time.GetElapsedTime(at) <= span;
 
     /// <summary>Whether the entry was asked for since the last call.</summary>
     public bool TakeUsed() => Interlocked.Exchange(ref _used, 0) == 1;
@@ -87,8 +118,11 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
             {
                 var version = Volatile.Read(ref _version);
                 var readAt = time.GetTimestamp();
+
+                // Both at once, and both for a device that does not exist: the time tells nothing.
+                var routes = store.FindRoutesAsync(uuid);
                 var record = await store.FindAsync(uuid);
-                if (TryApply(version, record, readAt) is { } known)
+                if (TryApply(version, record, await routes, readAt) is { } known)
                 {
                     return known;
                 }
@@ -104,9 +138,10 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
     }
 
     // Null when a change was announced while the question was under way: the answer may be from before it.
-    private Known? TryApply(int version, DeviceRecord? record, long readAt)
+    private Known? TryApply(int version, DeviceRecord? record, ImmutableArray<DeviceRoute> routes, long readAt)
     {
         CancellationTokenSource? closed = null;
+        TaskCompletionSource? changed;
         Known known;
         lock (_lock)
         {
@@ -124,8 +159,11 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
                 (closed, _publicUrl) = (_publicUrl, null);
             }
 
-            _known = known = new Known(record, readAt, false, _publicUrl?.Token ?? new CancellationToken(canceled: true));
+            _known = known = new Known(record, routes, readAt, false, _publicUrl?.Token ?? new CancellationToken(canceled: true));
+            (changed, _changed) = (_changed, null);
         }
+
+        changed?.TrySetResult();
 
         // Ends the open streams of visitors, outside of the lock.
         closed?.Cancel();

@@ -16,4 +16,7 @@ internal sealed record DeviceRecord
     public string? Name { get; init; }
 
     public DateTimeOffset? Created { get; init; }
+
+    /// <summary>When the device's last tunnel ended; null when that was never written.</summary>
+    public DateTimeOffset? LastSeen { get; init; }
 }

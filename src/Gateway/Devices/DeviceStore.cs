@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Globalization;
 using Gateway.Storage;
 using StackExchange.Redis;
@@ -15,16 +16,19 @@ internal sealed class DeviceStore(RedisConnection redis, TimeProvider time)
     private static readonly RedisValue Key = "key";
     private static readonly RedisValue Name = "name";
     private static readonly RedisValue Created = "created";
-    private static readonly RedisValue[] Fields = [PublicUrl, Key, Name, Created];
+    private static readonly RedisValue LastSeen = "last_seen";
+    private static readonly RedisValue[] Fields = [PublicUrl, Key, Name, Created, LastSeen];
 
     // The braces are literal: a hash tag, so that a device's keys share a slot in Redis Cluster.
     private static RedisKey KeyOf(DeviceUuid uuid) => $"device:{{{uuid}}}";
+
+    private static RedisKey RoutesOf(DeviceUuid uuid) => $"route:{{{uuid}}}";
 
     /// <summary>Reads a device; null when there is none.</summary>
     public async Task<DeviceRecord?> FindAsync(DeviceUuid uuid)
     {
         var values = await redis.Database.HashGetAsync(KeyOf(uuid), Fields);
-        if (Array.TrueForAll(values, static value => value.IsNull))
+        if (Array.TrueForAll(values.AsSpan(0, 4).ToArray(), static value => value.IsNull))
         {
             return null;
         }
@@ -36,8 +40,53 @@ internal sealed class DeviceStore(RedisConnection redis, TimeProvider time)
             Key = DeviceKeyHash.TryParse(values[1], out var key) ? key : null,
             Name = values[2],
             Created = DateTimeOffset.TryParse(values[3], CultureInfo.InvariantCulture, out var created) ? created : null,
+            LastSeen = DateTimeOffset.TryParse(values[4], CultureInfo.InvariantCulture, out var seen) ? seen : null,
         };
     }
+
+    /// <summary>Reads where a device's tunnels are, those of nodes that live no more among them.</summary>
+    public async Task<ImmutableArray<DeviceRoute>> FindRoutesAsync(DeviceUuid uuid) =>
+    [
+        .. from field in await redis.Database.HashGetAllAsync(RoutesOf(uuid))
+           let route = DeviceRoute.Parse((string)field.Name!, (string?)field.Value ?? "")
+           where route is not null
+           select route,
+    ];
+
+    /// <summary>Writes down that a tunnel is up, and forgets those that <paramref name="isDead"/> knows to be no more.</summary>
+    public async Task AddRouteAsync(DeviceUuid uuid, DeviceRoute route, Func<DeviceRoute, bool> isDead)
+    {
+        var database = redis.Database;
+        var existing = FindRoutesAsync(uuid);
+        await database.HashSetAsync(RoutesOf(uuid), route.ConnectionId, route.ToJson());
+        var dead = (await existing).Where(isDead).Select(static old => (RedisValue)old.ConnectionId).ToArray();
+        if (dead.Length > 0)
+        {
+            await database.HashDeleteAsync(RoutesOf(uuid), dead);
+        }
+
+        await database.PublishAsync(Changes, uuid.ToString());
+    }
+
+    /// <summary>
+    /// Forgets one tunnel. The field is the tunnel's own, so that a late word of it can never erase a newer one, on
+    /// whichever node that is.
+    /// </summary>
+    public async Task RemoveRouteAsync(DeviceUuid uuid, string connectionId, string node)
+    {
+        var database = redis.Database;
+        await database.ScriptEvaluateAsync(
+            RemoveRoute, [RoutesOf(uuid), KeyOf(uuid)], [connectionId, time.GetUtcNow().ToString("O", CultureInfo.InvariantCulture), node]);
+        await database.PublishAsync(Changes, uuid.ToString());
+    }
+
+    // In one step, for a device that was removed meanwhile must not come back as a hash of two fields.
+    private const string RemoveRoute =
+        """
+        redis.call('HDEL', KEYS[1], ARGV[1])
+        if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('HSET', KEYS[2], 'last_seen', ARGV[2], 'last_node', ARGV[3]) end
+        return 1
+        """;
 
     /// <summary>Adds a device.</summary>
     /// <returns>False when the uuid is taken; then nothing was changed.</returns>

@@ -1,7 +1,7 @@
+using Gateway.Cluster;
 using Gateway.Listeners;
 using Microsoft.Extensions.Primitives;
 using Microsoft.Net.Http.Headers;
-using Tunnel.Forwarding;
 using Tunnel.Protocol;
 
 namespace Gateway.Edge;
@@ -10,13 +10,12 @@ namespace Gateway.Edge;
 /// What one exchange changes on its way: the visitor is made known to the device, and what a device says stays within its
 /// own host.
 /// </summary>
-internal sealed class DeviceTransformer(VisitorFields visitorFields, HostNames hosts, ResponseDeadline deadline) : TransparentTransformer
+/// <param name="visitorFields">What the device is told of the visitor.</param>
+/// <param name="hosts">The hosts of the gateway.</param>
+/// <param name="deadline">The limit for the head of the answer.</param>
+/// <param name="hop">The device, when the request goes to another node that has its tunnel.</param>
+internal sealed class DeviceTransformer(VisitorFields visitorFields, HostNames hosts, ResponseDeadline deadline, DeviceUuid? hop) : EdgeTransformer
 {
-    private const string ProxyStatus = "Proxy-Status";
-
-    /// <summary>Set when the answer is the agent's own: it could not ask the application.</summary>
-    public Failure? Failure { get; private set; }
-
     public override async ValueTask TransformRequestAsync(
         HttpContext httpContext, HttpRequestMessage proxyRequest, string destinationPrefix, CancellationToken cancellationToken)
     {
@@ -28,6 +27,11 @@ internal sealed class DeviceTransformer(VisitorFields visitorFields, HostNames h
         }
 
         visitorFields.Write(httpContext, proxyRequest);
+        if (hop is { } device)
+        {
+            proxyRequest.Headers.Remove(HopProtocol.DeviceHeader);
+            proxyRequest.Headers.TryAddWithoutValidation(HopProtocol.DeviceHeader, device.ToString());
+        }
     }
 
     public override async ValueTask<bool> TransformResponseAsync(
@@ -39,7 +43,8 @@ internal sealed class DeviceTransformer(VisitorFields visitorFields, HostNames h
         }
 
         deadline.Meet();
-        if (proxyResponse.Headers.NonValidated.TryGetValues(ProxyStatus, out var status) && AgentFailure(status.ToString()) is { } failure)
+        if (proxyResponse.Headers.NonValidated.TryGetValues(ProxyStatus, out var status)
+            && (AgentFailure(status.ToString()) ?? NodeFailure(status.ToString())) is { } failure)
         {
             Failure = failure;
             return false;
@@ -73,6 +78,13 @@ internal sealed class DeviceTransformer(VisitorFields visitorFields, HostNames h
             "tls_protocol_error" => Failure.AppBroken with { ProxyError = "tls_protocol_error" },
             _ => Failure.AppBroken,
         };
+    }
+
+    /// <summary>Reads <c>gateway-node; error=device-offline</c>; null when it is not a node that speaks.</summary>
+    private Failure? NodeFailure(string proxyStatus)
+    {
+        const string marker = $"{HopProtocol.ProxyName}; error=";
+        return hop is not null && proxyStatus.StartsWith(marker, StringComparison.Ordinal) ? Failure.Of(proxyStatus[marker.Length..]) : null;
     }
 
     // Device hosts are siblings under one parent, and strangers to each other.

@@ -1,4 +1,5 @@
 using System.Net;
+using Gateway.Cluster;
 using Gateway.Listeners;
 using Gateway.Tunnels;
 using Microsoft.Extensions.Options;
@@ -9,9 +10,27 @@ using Yarp.ReverseProxy.Forwarder;
 
 namespace Gateway.Edge;
 
-/// <summary>Sends a visitor's request down a tunnel, and names what went wrong.</summary>
+/// <summary>What came of one attempt to forward a request.</summary>
+/// <param name="Failure">Null when the answer is the application's.</param>
+/// <param name="Repeatable">Whether the request may go another way.</param>
+internal readonly record struct Attempt(Failure? Failure, Repeatable Repeatable = Repeatable.No);
+
+/// <summary>Whether a request may be sent once more (RFC 9110 section 9.2.2): nothing is executed twice.</summary>
+internal enum Repeatable
+{
+    /// <summary>It has begun to be answered, or the application may have acted upon it.</summary>
+    No,
+
+    /// <summary>The application may have seen it, and its method is safe.</summary>
+    Safe,
+
+    /// <summary>No byte of it has reached the application.</summary>
+    Unsent,
+}
+
+/// <summary>Sends a visitor's request down a tunnel, or to the node that has one, and names what went wrong.</summary>
 internal sealed partial class EdgeForwarder(
-    IHttpForwarder forwarder, VisitorFields visitorFields, HostNames hosts, IOptions<EdgeOptions> options, ILogger<EdgeForwarder> logger)
+    IHttpForwarder forwarder, NodeClients peers, Nodes nodes, VisitorFields visitorFields, HostNames hosts, IOptions<EdgeOptions> options, ILogger<EdgeForwarder> logger)
 {
     // YARP's own timeout counts silence in either direction; a quiet stream is none of the gateway's business.
     private static readonly ForwarderRequestConfig Config = new()
@@ -23,35 +42,77 @@ internal sealed partial class EdgeForwarder(
 
     private readonly TimeSpan _responseTimeout = options.Value.ResponseTimeout;
 
-    /// <summary>Forwards; null when the answer is the application's.</summary>
+    /// <summary>Forwards a visitor's request.</summary>
     /// <param name="context">The visitor's request.</param>
-    /// <param name="tunnel">Where to.</param>
+    /// <param name="uuid">The device it is for.</param>
+    /// <param name="route">Where to.</param>
     /// <param name="publicUrlClosed">Ends the exchange, whatever its state.</param>
-    public async Task<Failure?> ForwardAsync(HttpContext context, DeviceTunnel tunnel, CancellationToken publicUrlClosed)
+    public async Task<Attempt> ForwardAsync(HttpContext context, DeviceUuid uuid, RouteResult route, CancellationToken publicUrlClosed)
     {
         using var deadline = new ResponseDeadline(_responseTimeout, publicUrlClosed);
-        var transformer = new DeviceTransformer(visitorFields, hosts, deadline);
-        var invoker = PromptRequest.Prepare(context, tunnel.Client.Invoker, deadline.Extend);
-        var error = await forwarder.SendAsync(context, TunnelClient.DestinationPrefix, invoker, Config, transformer, deadline.Token);
+        switch (route)
+        {
+            case RouteResult.Local { Tunnel: var tunnel }:
+                return await SendAsync(
+                    context, uuid, tunnel.Client.Invoker, TunnelClient.DestinationPrefix, new DeviceTransformer(visitorFields, hosts, deadline, null), deadline, publicUrlClosed);
+            case RouteResult.Remote { Node: var node }:
+                var attempt = await SendAsync(
+                    context, uuid, peers.For(node), NodeClients.DestinationPrefix, new DeviceTransformer(visitorFields, hosts, deadline, uuid), deadline, publicUrlClosed);
+                if (attempt.Failure?.Reason == Failure.NodeUnreachable.Reason)
+                {
+                    nodes.MarkUnreachable(node);
+                }
+
+                return attempt;
+            default:
+                throw new InvalidOperationException($"{route} is no way to a device.");
+        }
+    }
+
+    /// <summary>Forwards a request that another node has handed over; that node knows the visitor and the limits.</summary>
+    public Task<Attempt> ForwardHopAsync(HttpContext context, DeviceTunnel tunnel) =>
+        SendAsync(context, tunnel.Uuid, tunnel.Client.Invoker, TunnelClient.DestinationPrefix, new HopTransformer(), null, CancellationToken.None);
+
+    private async Task<Attempt> SendAsync(
+        HttpContext context, DeviceUuid uuid, HttpMessageInvoker invoker, string prefix, EdgeTransformer transformer, ResponseDeadline? deadline, CancellationToken publicUrlClosed)
+    {
+        var prepared = PromptRequest.Prepare(context, invoker, deadline is null ? null : deadline.Extend);
+        var error = await forwarder.SendAsync(context, prefix, prepared, Config, transformer, deadline?.Token ?? CancellationToken.None);
         if (error == ForwarderError.None || transformer.HasAnswered)
         {
-            return transformer.Failure;
+            return transformer.Failure is { } named ? new Attempt(named, MayRepeat(context, named)) : default;
         }
 
         var exception = context.GetForwarderErrorFeature()?.Exception;
         var failure = publicUrlClosed.IsCancellationRequested ? Failure.NotFound
-            : deadline.HasPassed ? Failure.AppTimeout
-            : Explain(error, exception);
+            : deadline is { HasPassed: true } ? Failure.AppTimeout
+            : Explain(error, exception, toNode: prefix == NodeClients.DestinationPrefix);
         if (!context.RequestAborted.IsCancellationRequested)
         {
             var cause = exception?.GetBaseException().Message;
-            LogFailed(logger, tunnel.Uuid, failure.Reason, error, cause);
+            LogFailed(logger, uuid, failure.Reason, error, cause);
         }
 
-        return failure;
+        return new Attempt(failure, MayRepeat(context, failure));
     }
 
-    private static Failure Explain(ForwarderError error, Exception? exception)
+    private static Repeatable MayRepeat(HttpContext context, Failure failure)
+    {
+        if (context.Response.HasStarted || context.RequestAborted.IsCancellationRequested || !PromptRequest.IsWhole(context))
+        {
+            return Repeatable.No;
+        }
+
+        return failure.Reason == Failure.Offline.Reason || failure.Reason == Failure.NodeUnreachable.Reason ? Repeatable.Unsent
+            : failure.Reason == Failure.TunnelLost.Reason && IsSafe(context.Request.Method) ? Repeatable.Safe
+            : Repeatable.No;
+    }
+
+    // RFC 9110 section 9.2.1; a WebSocket's CONNECT stands for a GET (RFC 8441 section 5).
+    private static bool IsSafe(string method) =>
+        HttpMethods.IsGet(method) || HttpMethods.IsHead(method) || HttpMethods.IsOptions(method) || HttpMethods.IsTrace(method) || HttpMethods.IsConnect(method);
+
+    private static Failure Explain(ForwarderError error, Exception? exception, bool toNode)
     {
         for (var inner = exception; inner is not null; inner = inner.InnerException)
         {
@@ -60,6 +121,11 @@ internal sealed partial class EdgeForwarder(
                 // Nothing was sent: the tunnel had ended before.
                 case TunnelClosedException:
                     return Failure.Offline;
+
+                // Nothing was sent: there was no connection to the other node.
+                case HttpRequestException { HttpRequestError: HttpRequestError.ConnectionError or HttpRequestError.SecureConnectionError or HttpRequestError.NameResolutionError } when toNode:
+                case TimeoutException when toNode:
+                    return Failure.NodeUnreachable;
                 case BadHttpRequestException bad:
                     return Failure.BadRequest.WithStatus(bad.StatusCode);
                 case HttpRequestException { HttpRequestError: HttpRequestError.ExtendedConnectNotSupported }:

@@ -1,23 +1,31 @@
+using Gateway.Cluster;
 using Gateway.Devices;
 using Gateway.Listeners;
 using Gateway.Storage;
 using Gateway.Telemetry;
-using Gateway.Tunnels;
 using Microsoft.AspNetCore.Http.Features;
+using Microsoft.Extensions.Options;
+using Tunnel.Protocol;
 
 namespace Gateway.Edge;
 
 /// <summary>
 /// A visitor's request, from its host to its answer:
 /// <code>
-///   visitor --HTTP/1.1, HTTP/2--> (1) host -> uuid  (2) uuid -> record  (3) public URL on?  (4) tunnel  (5) forward --HTTP/2--> agent --> application
-///                                     |                 |                   |                   |           |
-///   visitor &lt;------- (6) explain -----+-----------------+-------------------+-------------------+-----------+
+///   visitor --HTTP/1.1, HTTP/2--> (1) host -> uuid  (2) uuid -> record  (3) public URL on?  (4) a way, or wait for one  (5) forward --HTTP/2--> [node -->] agent --> application
+///                                     |                 |                   |                   |    ^                      |
+///                                     |                 |                   |                   |    +-- another way -------+
+///   visitor &lt;------- (6) explain -----+-----------------+-------------------+-------------------+----------------------+
 /// </code>
 /// </summary>
 internal sealed class EdgeMiddleware(
-    HostNames hosts, DeviceDirectory devices, TunnelRegistry tunnels, EdgeForwarder forwarder, ActiveVisits visits, GatewayMetrics metrics)
+    HostNames hosts, DeviceDirectory devices, Router router, EdgeForwarder forwarder, ActiveVisits visits, GatewayMetrics metrics, TimeProvider time, IOptions<EdgeOptions> options)
 {
+    /// <summary>The most ways that one request goes.</summary>
+    private const int MaxAttempts = 8;
+
+    private readonly TimeSpan _holdTime = options.Value.HoldTime;
+
     public async Task InvokeAsync(HttpContext context)
     {
         using var visit = visits.Begin();
@@ -73,14 +81,82 @@ internal sealed class EdgeMiddleware(
                 return null;
             }
 
-            // 4. Where is its tunnel?  5. Down the tunnel.
-            return tunnels.Find(uuid) is { } tunnel
-                ? await forwarder.ForwardAsync(context, tunnel, known.PublicUrlClosed)
-                : Failure.Offline;
+            return await ForwardAsync(context, uuid, entry, known);
         }
         finally
         {
             entry.Release();
+        }
+    }
+
+    private async ValueTask<Failure?> ForwardAsync(HttpContext context, DeviceUuid uuid, DeviceEntry entry, DeviceEntry.Known known)
+    {
+        List<RouteResult>? tried = null;
+        var failure = Failure.Offline;
+        var repeated = false;
+        long lostSince = 0;
+        while (true)
+        {
+            // 4. Which way is there?
+            if (router.Find(uuid, known, tried) is { } way)
+            {
+                // 5. That way.
+                entry.MarkReachable();
+                var attempt = await forwarder.ForwardAsync(context, uuid, way, known.PublicUrlClosed);
+                if (attempt.Repeatable == Repeatable.No || tried?.Count == MaxAttempts || (attempt.Repeatable == Repeatable.Safe && repeated))
+                {
+                    return attempt.Failure;
+                }
+
+                (tried ??= []).Add(way);
+                failure = attempt.Failure!;
+                repeated |= attempt.Repeatable == Repeatable.Safe;
+                metrics.Repeated();
+                context.Response.Clear();
+            }
+            else if (!await HoldAsync(context, uuid, entry, known, tried, lostSince))
+            {
+                return failure;
+            }
+            else
+            {
+                known = entry.Last ?? known;
+                if (known.Record is not { PublicUrl: true })
+                {
+                    return Failure.NotFound;
+                }
+            }
+
+            lostSince = lostSince == 0 ? time.GetTimestamp() : lostSince;
+        }
+    }
+
+    /// <summary>Waits for news of a device that was there a moment ago; false when there is nothing to wait for any more.</summary>
+    private async Task<bool> HoldAsync(
+        HttpContext context, DeviceUuid uuid, DeviceEntry entry, DeviceEntry.Known known, List<RouteResult>? tried, long lostSince)
+    {
+        var left = lostSince == 0 ? _holdTime : _holdTime - time.GetElapsedTime(lostSince);
+        if (left <= TimeSpan.Zero || !router.WasReachableWithin(entry, known, _holdTime, time.GetUtcNow()))
+        {
+            return false;
+        }
+
+        // What has come since the last look is not missed.
+        var changed = entry.WhenChangedAsync();
+        if (router.Find(uuid, entry.Last ?? known, tried) is not null)
+        {
+            return true;
+        }
+
+        using var held = metrics.Hold();
+        try
+        {
+            await changed.WaitAsync(left, time, context.RequestAborted);
+            return true;
+        }
+        catch (Exception exception) when (exception is TimeoutException or OperationCanceledException)
+        {
+            return false;
         }
     }
 

@@ -14,6 +14,9 @@ internal sealed class EdgeOptions
     /// </summary>
     public TimeSpan ResponseTimeout { get; set; } = TimeSpan.FromMinutes(10);
 
+    /// <summary>A request for a device that was connected a moment ago waits this long for its return. Default 5 s; 0 for none.</summary>
+    public TimeSpan HoldTime { get; set; } = TimeSpan.FromSeconds(5);
+
     /// <summary>
     /// Networks (CIDR) of the proxies or balancers before the gateway whose <c>X-Forwarded-For</c> and <c>-Proto</c> are
     /// believed. Default none: what visitors send in these fields is dropped.
@@ -27,6 +30,11 @@ internal sealed class EdgeOptions
             if (options.ResponseTimeout < TimeSpan.FromMilliseconds(100) || options.ResponseTimeout > TimeSpan.FromDays(1))
             {
                 return ValidateOptionsResult.Fail($"{Section}:ResponseTimeout is {options.ResponseTimeout}: give 00:00:00.100 to 1.00:00:00.");
+            }
+
+            if (options.HoldTime < TimeSpan.Zero || options.HoldTime > TimeSpan.FromMinutes(1))
+            {
+                return ValidateOptionsResult.Fail($"{Section}:HoldTime is {options.HoldTime}: give 00:00:00 to 00:01:00.");
             }
 
             for (var i = 0; i < options.TrustedProxies.Count; i++)

@@ -1,3 +1,4 @@
+using Gateway.Listeners;
 using Gateway.Listeners.Http1;
 using Gateway.Listeners.Http2;
 using Gateway.Tunnels;
@@ -17,6 +18,7 @@ internal static class EdgeRoom
         services.AddSingleton<EdgeForwarder>();
         services.AddSingleton<ActiveVisits>();
         services.AddSingleton<EdgeMiddleware>();
+        services.AddSingleton<HopEndpoint>();
     }
 
     /// <summary>What is ambiguous is refused before anybody acts upon it.</summary>
@@ -26,6 +28,13 @@ internal static class EdgeRoom
         app.UseStrictHttp2Refusal(RefuseAsync);
 
         static Task RefuseAsync(HttpContext context, string rule) => FailureResponse.WriteAsync(context, Failure.BadRequest.Because(rule));
+    }
+
+    /// <summary>Other nodes, on the inner listener, and nobody else there.</summary>
+    public static void MapHops(this WebApplication app)
+    {
+        var hops = app.Services.GetRequiredService<HopEndpoint>();
+        app.Use(next => context => context.GetAudience() == Audience.Node ? hops.AcceptAsync(context) : next(context));
     }
 
     /// <summary>Whoever is neither an operator nor a device is a visitor.</summary>

@@ -1,3 +1,5 @@
+using System.Collections.Frozen;
+
 namespace Gateway.Edge;
 
 /// <summary>
@@ -38,6 +40,11 @@ internal sealed record Failure(string Reason, int Status, string ProxyError, str
         "The connection to the device was lost",
         "It ended while the request was under way; whether the application has seen the request is not known.", RetryAfter: 5);
 
+    public static readonly Failure NodeUnreachable = new(
+        "node-unreachable", StatusCodes.Status502BadGateway, "destination_unavailable",
+        "The part of the gateway that holds the device's connection cannot be reached",
+        "Nothing of the request has reached the device. This page tries again by itself.", RetryAfter: 5);
+
     public static readonly Failure AppTimeout = new(
         "application-timeout", StatusCodes.Status504GatewayTimeout, "http_response_timeout",
         "The application on the device did not answer in time",
@@ -68,6 +75,14 @@ internal sealed record Failure(string Reason, int Status, string ProxyError, str
     public static readonly Failure Internal = new(
         "internal-error", StatusCodes.Status500InternalServerError, "proxy_internal_error",
         "The gateway failed", "This is a fault of the gateway; its operator finds the reason in the log.");
+
+    private static readonly FrozenDictionary<string, Failure> All = new[]
+    {
+        NotFound, Offline, NothingListens, AppBroken, TunnelLost, NodeUnreachable, AppTimeout, DeviceUnreachable, StoreUnavailable, BadRequest, MethodNotAllowed, UpgradeNotSupported, Internal,
+    }.ToFrozenDictionary(static failure => failure.Reason, StringComparer.Ordinal);
+
+    /// <summary>The failure that another node has named.</summary>
+    public static Failure Of(string reason) => All.GetValueOrDefault(reason, Internal);
 
     /// <summary>The same failure with what exactly is wrong, for people.</summary>
     public Failure Because(string detail) => this with { Detail = detail };

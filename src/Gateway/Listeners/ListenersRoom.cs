@@ -1,5 +1,7 @@
+using System.Net.Security;
 using System.Text;
 using Gateway.Certificates;
+using Gateway.Cluster;
 using Gateway.Listeners.Http1;
 using Gateway.Listeners.Http2;
 using Microsoft.AspNetCore.Connections;
@@ -15,6 +17,7 @@ internal enum Audience
 {
     Public,
     Admin,
+    Node,
 }
 
 /// <summary>A connection's feature: the audience of the listener that accepted it.</summary>
@@ -24,6 +27,7 @@ internal static partial class ListenersRoom
 {
     private static readonly AudienceFeature Public = new(Audience.Public);
     private static readonly AudienceFeature Admin = new(Audience.Admin);
+    private static readonly AudienceFeature Node = new(Audience.Node);
 
     public static void AddListeners(this WebApplicationBuilder builder)
     {
@@ -40,10 +44,10 @@ internal static partial class ListenersRoom
             static (host, listen) => host.ShutdownTimeout = listen.Value.DrainTimeout + TimeSpan.FromSeconds(5));
 
         builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration();
-        services.AddOptions<KestrelServerOptions>().Configure<IOptions<ListenerOptions>, CertificateSelector>(Configure);
+        services.AddOptions<KestrelServerOptions>().Configure<IOptions<ListenerOptions>, CertificateSelector, IOptions<ClusterOptions>, NodeIdentity>(Configure);
     }
 
-    private static void Configure(KestrelServerOptions kestrel, IOptions<ListenerOptions> options, CertificateSelector certificates)
+    private static void Configure(KestrelServerOptions kestrel, IOptions<ListenerOptions> options, CertificateSelector certificates, IOptions<ClusterOptions> cluster, NodeIdentity node)
     {
         var listen = options.Value;
         var limits = kestrel.Limits;
@@ -69,6 +73,35 @@ internal static partial class ListenersRoom
         Bind(listen.Http, Public, null);
         Bind(listen.Https, Public, certificates);
         Bind(listen.Admin, Admin, null);
+        BindInner();
+
+        // Every certificate is let through here, and none but a node's goes further (HopEndpoint): who the nodes are is asked of Redis.
+        void BindInner()
+        {
+            if (node.Certificate is { } certificate && ListenAddress.TryParse(cluster.Value.Listen, out var address))
+            {
+                var context = SslStreamCertificateContext.Create(certificate, null, offline: true);
+                address.Bind(kestrel, endpoint =>
+                {
+                    endpoint.Protocols = HttpProtocols.Http2;
+                    endpoint.Use(next => connection =>
+                    {
+                        connection.Features.Set(Node);
+                        return next(connection);
+                    });
+                    endpoint.UseHttps(new TlsHandshakeCallbackOptions
+                    {
+                        OnConnection = _ => ValueTask.FromResult(new SslServerAuthenticationOptions
+                        {
+                            ServerCertificateContext = context,
+                            ClientCertificateRequired = true,
+                            RemoteCertificateValidationCallback = static (_, certificate, _, _) => certificate is not null,
+                            ApplicationProtocols = [SslApplicationProtocol.Http2],
+                        }),
+                    });
+                });
+            }
+        }
 
         void Bind(string text, AudienceFeature audience, CertificateSelector? tls)
         {

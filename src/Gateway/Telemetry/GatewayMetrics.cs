@@ -11,6 +11,8 @@ internal sealed class GatewayMetrics
     private readonly Counter<long> _refusedTunnels;
     private readonly UpDownCounter<long> _visits;
     private readonly Counter<long> _failures;
+    private readonly Counter<long> _repeated;
+    private readonly UpDownCounter<long> _held;
 
     public GatewayMetrics(IMeterFactory meters)
     {
@@ -19,6 +21,8 @@ internal sealed class GatewayMetrics
         _refusedTunnels = meter.CreateCounter<long>("gateway.tunnels.refused", "{tunnel}", "Handshakes refused because the uuid and the key do not belong together.");
         _visits = meter.CreateUpDownCounter<long>("gateway.requests.active", "{request}", "Visitors' requests in flight on this node, open streams among them.");
         _failures = meter.CreateCounter<long>("gateway.requests.failed", "{request}", "Requests that the gateway answered itself, by reason.");
+        _repeated = meter.CreateCounter<long>("gateway.requests.repeated", "{request}", "Requests that were sent another way after a first one had failed.");
+        _held = meter.CreateUpDownCounter<long>("gateway.requests.held", "{request}", "Requests that wait for a device to return.");
     }
 
     public Counted TunnelUp() => new(_tunnels);
@@ -26,6 +30,10 @@ internal sealed class GatewayMetrics
     public void TunnelRefused() => _refusedTunnels.Add(1);
 
     public Counted Visit() => new(_visits);
+
+    public void Repeated() => _repeated.Add(1);
+
+    public Counted Hold() => new(_held);
 
     public void Failed(string reason) => _failures.Add(1, new KeyValuePair<string, object?>("error.type", reason));
 

@@ -1,10 +1,11 @@
+using System.Net;
 using Tunnel.Protocol;
 using Tunnel.Protocol.GatewaySide;
 
 namespace Gateway.Tunnels;
 
 /// <summary>A live tunnel of a device on this node.</summary>
-internal sealed class DeviceTunnel(DeviceUuid uuid, string connectionId, TunnelClient client, string agent)
+internal sealed class DeviceTunnel(DeviceUuid uuid, string connectionId, TunnelClient client, string agent, IPAddress? address, DateTimeOffset since)
 {
     public DeviceUuid Uuid => uuid;
 
@@ -16,4 +17,10 @@ internal sealed class DeviceTunnel(DeviceUuid uuid, string connectionId, TunnelC
 
     /// <summary>What the agent calls itself (its User-Agent), for people to read.</summary>
     public string Agent => agent;
+
+    /// <summary>Where the device dialled from.</summary>
+    public IPAddress? Address => address;
+
+    /// <summary>When the tunnel came up.</summary>
+    public DateTimeOffset Since => since;
 }

@@ -20,6 +20,7 @@ internal sealed partial class TunnelEndpoint(
     FailureDelay failures,
     GatewayMetrics metrics,
     IOptions<TunnelOptions> options,
+    TimeProvider time,
     IHostApplicationLifetime lifetime,
     ILogger<TunnelEndpoint> logger)
 {
@@ -118,7 +119,8 @@ internal sealed partial class TunnelEndpoint(
         context.Response.Headers[TunnelProtocol.AlpnHeader] = TunnelProtocol.AlpnHttp2;
         var stream = await context.Features.GetRequiredFeature<IHttpUpgradeFeature>().UpgradeAsync();
         await using var client = new TunnelClient(stream, options.Value.Http2);
-        var tunnel = new DeviceTunnel(uuid, context.Connection.Id, client, context.Request.Headers.UserAgent.ToString());
+        var tunnel = new DeviceTunnel(
+            uuid, Guid.NewGuid().ToString("N"), client, context.Request.Headers.UserAgent.ToString(), context.Connection.RemoteIpAddress, time.GetUtcNow());
         foreach (var surplus in registry.Add(tunnel))
         {
             await surplus.Client.DisposeAsync();

@@ -12,20 +12,29 @@ internal sealed class TunnelRegistry(IOptions<TunnelOptions> options)
     private readonly int _maxPerDevice = options.Value.MaxPerDevice;
     private volatile bool _closed;
 
+    /// <summary>A tunnel was added or removed; handlers return quickly.</summary>
+    public event Action<DeviceTunnel>? Changed;
+
     /// <summary>How many devices have a tunnel here.</summary>
     public int Devices => _tunnels.Count;
+
+    /// <summary>All tunnels that are up.</summary>
+    public IEnumerable<DeviceTunnel> All => _tunnels.Values.SelectMany(static tunnels => tunnels);
+
+    /// <summary>Whether the tunnel is still held here.</summary>
+    public bool Contains(DeviceTunnel tunnel) => _tunnels.TryGetValue(tunnel.Uuid, out var tunnels) && tunnels.Contains(tunnel);
+
+    /// <summary>The device's tunnels, the newest first; empty when it has none here.</summary>
+    public ImmutableArray<DeviceTunnel> FindAll(DeviceUuid uuid) => _tunnels.TryGetValue(uuid, out var tunnels) ? tunnels : [];
 
     /// <summary>The device's newest open tunnel; null when it has none here.</summary>
     public DeviceTunnel? Find(DeviceUuid uuid)
     {
-        if (_tunnels.TryGetValue(uuid, out var tunnels))
+        foreach (var tunnel in FindAll(uuid))
         {
-            foreach (var tunnel in tunnels)
+            if (tunnel.Client.IsOpen)
             {
-                if (tunnel.Client.IsOpen)
-                {
-                    return tunnel;
-                }
+                return tunnel;
             }
         }
 
@@ -41,6 +50,7 @@ internal sealed class TunnelRegistry(IOptions<TunnelOptions> options)
             static (_, added) => [added],
             static (_, existing, added) => existing.Insert(0, added),
             tunnel);
+        Changed?.Invoke(tunnel);
         return _closed ? all : all.Length > _maxPerDevice ? all[_maxPerDevice..] : [];
     }
 
@@ -48,7 +58,7 @@ internal sealed class TunnelRegistry(IOptions<TunnelOptions> options)
     public async Task CloseAsync()
     {
         _closed = true;
-        foreach (var tunnel in _tunnels.Values.SelectMany(static tunnels => tunnels))
+        foreach (var tunnel in All)
         {
             await tunnel.Client.DisposeAsync();
         }
@@ -65,6 +75,7 @@ internal sealed class TunnelRegistry(IOptions<TunnelOptions> options)
                 : _tunnels.TryUpdate(tunnel.Uuid, remaining, existing);
             if (done)
             {
+                Changed?.Invoke(tunnel);
                 return;
             }
         }

@@ -34,6 +34,7 @@ internal static class AgentApplication
             tunnel.Gateway = settings.Gateway;
             tunnel.Uuid = settings.Uuid;
             tunnel.Key = settings.Key;
+            tunnel.Connections = settings.Connections;
             tunnel.TrustedRoots = settings.TrustedRoots;
             tunnel.UserAgent = $"gateway-agent/{Version}";
         });

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using Tunnel.Protocol;
@@ -17,6 +18,9 @@ internal sealed record AgentSettings
     public required Uri Target { get; init; }
     public required bool TargetInsecure { get; init; }
     public X509Certificate2Collection? TrustedRoots { get; init; }
+
+    /// <summary>How many tunnels, to different nodes where there are several.</summary>
+    public int Connections { get; init; } = 2;
 
     /// <summary>Looks a setting up by flag, then environment, then file.</summary>
     /// <param name="flag">The value of a command line flag, by the setting's name.</param>
@@ -58,6 +62,7 @@ internal sealed record AgentSettings
         var target = Find("target", "GATEWAY_TARGET") ?? "http://127.0.0.1:80";
         var insecure = Find("target-insecure", "GATEWAY_TARGET_INSECURE") ?? "false";
         var ca = Find("ca", "GATEWAY_CA");
+        var connections = Find("connections", "GATEWAY_CONNECTIONS") ?? "2";
 
         return new AgentSettings
         {
@@ -67,6 +72,8 @@ internal sealed record AgentSettings
             Target = ParseUri(target, "--target (GATEWAY_TARGET)", "where the application listens, e.g. http://127.0.0.1:80"),
             TargetInsecure = bool.TryParse(insecure, out var value) ? value
                 : throw new SettingsException($"--target-insecure (GATEWAY_TARGET_INSECURE) is \"{insecure}\": give true or false."),
+            Connections = int.TryParse(connections, NumberStyles.None, CultureInfo.InvariantCulture, out var count) && count is >= 1 and <= 8 ? count
+                : throw new SettingsException($"--connections (GATEWAY_CONNECTIONS) is \"{connections}\": give 1 to 8."),
             TrustedRoots = ca is null ? null : ReadRoots(ca),
         };
     }

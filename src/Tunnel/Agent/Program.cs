@@ -9,11 +9,12 @@ var key = new Option<string>("--key") { HelpName = "key", Description = "The key
 var target = new Option<string>("--target", "-t") { HelpName = "url", Description = "Where the application listens [GATEWAY_TARGET; default http://127.0.0.1:80]" };
 var insecure = new Option<bool>("--target-insecure") { Description = "Accept any certificate of an https application [GATEWAY_TARGET_INSECURE]" };
 var ca = new Option<string>("--ca") { HelpName = "file", Description = "PEM certificates that the gateway's may come from, instead of the system's [GATEWAY_CA]" };
+var connections = new Option<string>("--connections") { HelpName = "1-8", Description = "How many tunnels, to different nodes of the gateway where there are several; 1 where bytes are paid for [GATEWAY_CONNECTIONS; default 2]" };
 var config = new Option<string>("--config", "-c") { HelpName = "file", Description = "NAME=value lines with the variables above; flags and environment win [GATEWAY_CONFIG]" };
 
 var command = new RootCommand("Keeps a tunnel to the device gateway and hands its visitors to the application on this device.\n\nProxies: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY (http, socks4, socks4a, socks5).\nExit status: 0 stopped, 2 wrong usage, 78 wrong configuration.")
 {
-    gateway, uuid, keyFile, key, target, insecure, ca, config,
+    gateway, uuid, keyFile, key, target, insecure, ca, connections, config,
 };
 
 command.SetAction(async (arguments, cancellationToken) =>

@@ -17,6 +17,9 @@ public static class PromptRequest
     public static bool MayHaveContent(HttpContext context) =>
         context.Features.Get<IHttpRequestBodyDetectionFeature>() is { CanHaveBody: true };
 
+    /// <summary>Whether the whole request could be forwarded once more: it has no content, or nothing of it was read.</summary>
+    public static bool IsWhole(HttpContext context) => !MayHaveContent(context) || context.Request.Body is not UploadBody { HasBeenRead: true };
+
     /// <summary>To be called before the forwarder takes the request's body.</summary>
     /// <param name="context">The request to be forwarded.</param>
     /// <param name="invoker">The client to forward with, over HTTP/2.</param>
@@ -29,7 +32,8 @@ public static class PromptRequest
             return invoker;
         }
 
-        var body = new UploadBody(context.Request.Body, progressed);
+        // At a second attempt the body of the first one is there, and may have been ended.
+        var body = new UploadBody(context.Request.Body is UploadBody { HasBeenRead: false } former ? former.Inner : context.Request.Body, progressed);
         context.Request.Body = body;
         context.Response.RegisterForDispose(body);
         return new Invoker(invoker, body);

@@ -18,12 +18,19 @@ public sealed class UploadBody(Stream inner, Action? progressed) : AsyncStream
     /// <summary>Whether <see cref="End"/> was called: the receiver has not got the whole body.</summary>
     public bool HasEnded => _ended.IsCancellationRequested;
 
+    /// <summary>The body as it arrives.</summary>
+    internal Stream Inner => inner;
+
+    /// <summary>Whether a part of it may have been taken from the sender; what was taken cannot be had again.</summary>
+    public bool HasBeenRead { get; private set; }
+
     /// <summary>From now on the body reads as if its last byte had come; nothing more is taken from the sender.</summary>
     public void End() => _ended.Cancel();
 
     /// <inheritdoc/>
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
+        HasBeenRead = true;
         try
         {
             var read = inner.ReadAsync(buffer, Either(cancellationToken));

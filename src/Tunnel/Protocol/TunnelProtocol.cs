@@ -19,6 +19,12 @@ public static class TunnelProtocol
     /// <summary>The response field in which a gateway names its node.</summary>
     public const string NodeHeader = "Gateway-Node";
 
+    /// <summary>The request field in which a device names the nodes to which it has a tunnel already, separated by commas.</summary>
+    public const string AvoidHeader = "Gateway-Avoid";
+
+    /// <summary>The control request (<c>POST</c>) by which a gateway asks a device to dial another node first, and then to let this tunnel go.</summary>
+    public const string DrainPath = "/drain";
+
     /// <summary>
     /// The authority of control requests. ".invalid" (RFC 6761) can be no visitor's host, and the gateway
     /// forwards visitors only with a device's host, so no visitor's request can carry it.

@@ -80,7 +80,7 @@ public sealed partial class DiallingTests(SharedGateway shared)
         var device = await shared.Gateway.AddDeviceAsync();
         var gateway = tls ? Gateway : $"http://tunnel.{TestGateway.Domain}:{shared.Gateway.HttpPort}";
         await using var agent = StartAgent(
-            gateway, device, new() { [variable] = $"{scheme}://127.0.0.1:{proxy.Port}" }, "--ca", TestCertificates.Shared.AuthorityFile, "--target", $"{app.Url}");
+            gateway, device, new() { [variable] = $"{scheme}://127.0.0.1:{proxy.Port}", ["GATEWAY_CONNECTIONS"] = "1" }, "--ca", TestCertificates.Shared.AuthorityFile, "--target", $"{app.Url}");
 
         await agent.WaitForOutputAsync("Tunnel up");
 

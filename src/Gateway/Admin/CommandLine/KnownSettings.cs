@@ -1,4 +1,5 @@
 using Gateway.Certificates;
+using Gateway.Cluster;
 using Gateway.Devices;
 using Gateway.Edge;
 using Gateway.Listeners;
@@ -19,6 +20,7 @@ internal static class KnownSettings
         (DomainOptions.Section, typeof(DomainOptions)),
         (CertificateOptions.Section, typeof(CertificateOptions)),
         (EdgeOptions.Section, typeof(EdgeOptions)),
+        (ClusterOptions.Section, typeof(ClusterOptions)),
     ];
 
     /// <exception cref="ConfigurationException">A key is unknown.</exception>

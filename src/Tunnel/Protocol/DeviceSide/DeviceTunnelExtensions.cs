@@ -3,6 +3,7 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
@@ -84,6 +85,13 @@ internal sealed class ControlRequests(IOptions<DeviceTunnelOptions> options) : I
     private Task AnswerAsync(HttpContext context)
     {
         var request = context.Request;
+        if (request.Path == TunnelProtocol.DrainPath && HttpMethods.IsPost(request.Method))
+        {
+            context.Features.GetRequiredFeature<DeviceTunnelFeature>().Drain();
+            context.Response.StatusCode = StatusCodes.Status202Accepted;
+            return Task.CompletedTask;
+        }
+
         if (request.Path != "/info")
         {
             context.Response.StatusCode = StatusCodes.Status404NotFound;

@@ -19,6 +19,12 @@ public sealed class DeviceTunnelOptions
     /// </summary>
     public X509Certificate2Collection? TrustedRoots { get; set; }
 
+    /// <summary>
+    /// How many tunnels the device keeps, to different nodes of the gateway where there are several. Default 2, so that no
+    /// visitor notices when a node ends; 1 where every byte is paid for. 1 to 8.
+    /// </summary>
+    public int Connections { get; set; } = 2;
+
     /// <summary>The longest time for one attempt: name, TCP, proxy, TLS and handshake. Default 30 s.</summary>
     public TimeSpan ConnectTimeout { get; set; } = TimeSpan.FromSeconds(30);
 
@@ -53,6 +59,11 @@ public sealed class DeviceTunnelOptions
         if (Key.Length == 0)
         {
             return "key is missing: give the device's key, as `gateway device add` prints it once";
+        }
+
+        if (Connections is < 1 or > 8)
+        {
+            return $"connections is {Connections}: give 1 to 8";
         }
 
         return Key.AsSpan().ContainsAnyExceptInRange('\x21', '\x7e')

@@ -1,8 +1,11 @@
+using System.Collections.Concurrent;
 using System.IO.Pipelines;
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Authentication;
+using System.Threading.Channels;
 using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
@@ -16,7 +19,11 @@ internal sealed class DeviceTunnelEndPoint(Uri gateway) : EndPoint
 }
 
 /// <summary>Marks a connection that came through the tunnel, whose peer is the gateway.</summary>
-internal sealed class DeviceTunnelFeature;
+internal sealed class DeviceTunnelFeature(DeviceTunnelConnection connection)
+{
+    /// <summary>The gateway wants to be rid of this tunnel: another one is dialled, and then this one is let go.</summary>
+    public void Drain() => connection.Drain();
+}
 
 /// <summary>A transport of Kestrel that accepts by dialling out.</summary>
 internal sealed class DeviceTunnelTransport(
@@ -28,43 +35,48 @@ internal sealed class DeviceTunnelTransport(
         ValueTask.FromResult<IConnectionListener>(new DeviceTunnelListener(endpoint, options.Value, loggers.CreateLogger("Tunnel"), time));
 }
 
-/// <summary>Keeps one tunnel up: dials, waits for its end, and dials again, for ever.</summary>
-internal sealed partial class DeviceTunnelListener(
-    EndPoint endpoint, DeviceTunnelOptions options, ILogger logger, TimeProvider time) : IConnectionListener
+/// <summary>
+/// Keeps the device's tunnels up, each for itself: dials, waits for the tunnel's end, and dials again, for ever. Only one
+/// dials at a time, so that it knows which nodes the others have reached.
+/// </summary>
+internal sealed partial class DeviceTunnelListener : IConnectionListener
 {
     /// <summary>A tunnel that lived this long was a success; one that ended sooner counts as a failed attempt.</summary>
     private static readonly TimeSpan Stable = TimeSpan.FromSeconds(10);
 
-    private readonly TunnelDialer _dialer = new(options);
-    private readonly Backoff _backoff = new(options.ReconnectDelay, options.MaxReconnectDelay, Random.Shared);
+    /// <summary>How often a node that would rather not is followed by another attempt at once, for a balancer may lead elsewhere.</summary>
+    private const int QuickAttempts = 5;
+
+    private static readonly TimeSpan QuickPause = TimeSpan.FromMilliseconds(200);
+
+    private readonly DeviceTunnelOptions _options;
+    private readonly ILogger _logger;
+    private readonly TimeProvider _time;
+    private readonly TunnelDialer _dialer;
     private readonly CancellationTokenSource _unbound = new();
-    private DeviceTunnelConnection? _current;
-    private long _connectedAt;
+    private readonly Channel<DeviceTunnelConnection> _dialled = Channel.CreateUnbounded<DeviceTunnelConnection>();
+    private readonly ConcurrentDictionary<DeviceTunnelConnection, string> _nodes = new();
+    private readonly SemaphoreSlim _dialling = new(1, 1);
 
-    public EndPoint EndPoint => endpoint;
+    public DeviceTunnelListener(EndPoint endpoint, DeviceTunnelOptions options, ILogger logger, TimeProvider time)
+    {
+        (EndPoint, _options, _logger, _time) = (endpoint, options, logger, time);
+        _dialer = new TunnelDialer(options);
+        for (var i = 0; i < options.Connections; i++)
+        {
+            _ = KeepAsync(_unbound.Token);
+        }
+    }
 
-    /// <summary>Waits until the last tunnel has ended, then until a new one is up; null once unbound.</summary>
+    public EndPoint EndPoint { get; }
+
+    /// <summary>Waits until a tunnel is up; null once unbound.</summary>
     public async ValueTask<ConnectionContext?> AcceptAsync(CancellationToken cancellationToken = default)
     {
         using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _unbound.Token);
         try
         {
-            if (_current is { } current)
-            {
-                await current.Ended.WaitAsync(linked.Token);
-                _current = null;
-                var lived = time.GetElapsedTime(_connectedAt);
-                if (lived >= Stable)
-                {
-                    _backoff.Reset();
-                }
-
-                var pause = _backoff.Next();
-                LogLost(logger, lived.TotalSeconds, pause.TotalSeconds);
-                await Task.Delay(pause, time, linked.Token);
-            }
-
-            return _current = await DialUntilConnectedAsync(linked.Token);
+            return await _dialled.Reader.ReadAsync(linked.Token);
         }
         catch (OperationCanceledException) when (linked.IsCancellationRequested)
         {
@@ -85,32 +97,94 @@ internal sealed partial class DeviceTunnelListener(
         return ValueTask.CompletedTask;
     }
 
-    private async Task<DeviceTunnelConnection> DialUntilConnectedAsync(CancellationToken cancellationToken)
+    private async Task KeepAsync(CancellationToken cancellationToken)
     {
-        while (true)
+        var backoff = new Backoff(_options.ReconnectDelay, _options.MaxReconnectDelay, Random.Shared);
+        try
+        {
+            var current = await DialUntilConnectedAsync(backoff, cancellationToken);
+            while (true)
+            {
+                await Task.WhenAny(current.Ended, current.Draining).WaitAsync(cancellationToken);
+                if (!current.Ended.IsCompleted)
+                {
+                    // The replacement first, and only then is the old one let go: visitors always find one of the two.
+                    LogReplacing(_logger);
+                    var replacement = await DialUntilConnectedAsync(backoff, cancellationToken);
+                    current.LetGo();
+                    current = replacement;
+                    continue;
+                }
+
+                var lived = _time.GetElapsedTime(current.ConnectedAt);
+                if (lived >= Stable)
+                {
+                    backoff.Reset();
+                }
+
+                var pause = backoff.Next();
+                LogLost(_logger, lived.TotalSeconds, pause.TotalSeconds);
+                await Task.Delay(pause, _time, cancellationToken);
+                current = await DialUntilConnectedAsync(backoff, cancellationToken);
+            }
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+            // The application stops.
+        }
+    }
+
+    private async Task<DeviceTunnelConnection> DialUntilConnectedAsync(Backoff backoff, CancellationToken cancellationToken)
+    {
+        for (var attempt = 1; ; attempt++)
         {
             TimeSpan pause;
+            await _dialling.WaitAsync(cancellationToken);
             try
             {
-                LogDialling(logger, options.Gateway!);
-                var stream = await _dialer.DialAsync(cancellationToken);
-                _connectedAt = time.GetTimestamp();
-                LogConnected(logger, options.Uuid);
-                return new DeviceTunnelConnection(stream, EndPoint);
+                LogDialling(_logger, _options.Gateway!);
+                var (stream, node) = await _dialer.DialAsync([.. _nodes.Values.Distinct(StringComparer.Ordinal)], cancellationToken);
+                LogConnected(_logger, _options.Uuid, node is null ? "" : $", at node {node}");
+                return Take(stream, node);
             }
             catch (TunnelRefusedException refused)
             {
-                pause = _backoff.Next(refused.RetryAfter);
-                LogFailed(logger, refused.Message, pause.TotalSeconds);
+                pause = refused.IsElsewhere && attempt <= QuickAttempts
+                    ? QuickPause * attempt * Random.Shared.NextDouble()
+                    : backoff.Next(refused.RetryAfter);
+                LogFailed(_logger, refused.Message, pause.TotalSeconds);
             }
             catch (Exception exception) when (exception is HttpRequestException or SocketException or IOException or TimeoutException or AuthenticationException)
             {
-                pause = _backoff.Next();
-                LogFailed(logger, Reason(exception), pause.TotalSeconds);
+                pause = backoff.Next();
+                LogFailed(_logger, Reason(exception), pause.TotalSeconds);
+            }
+            finally
+            {
+                _dialling.Release();
             }
 
-            await Task.Delay(pause, time, cancellationToken);
+            await Task.Delay(pause, _time, cancellationToken);
         }
+    }
+
+    private DeviceTunnelConnection Take(Stream stream, string? node)
+    {
+        var connection = new DeviceTunnelConnection(stream, EndPoint, _time.GetTimestamp());
+        if (node is not null)
+        {
+            _nodes[connection] = node;
+            _ = ForgetAtEndAsync(connection);
+        }
+
+        _dialled.Writer.TryWrite(connection);
+        return connection;
+    }
+
+    private async Task ForgetAtEndAsync(DeviceTunnelConnection connection)
+    {
+        await connection.Ended;
+        _nodes.TryRemove(connection, out _);
     }
 
     // The innermost message is the one that a person can act upon ("Connection refused", "... certificate is invalid ...").
@@ -120,8 +194,11 @@ internal sealed partial class DeviceTunnelListener(
     [LoggerMessage(Level = LogLevel.Information, Message = "Dialling {Gateway}")]
     private static partial void LogDialling(ILogger logger, Uri gateway);
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "Tunnel up: device {Uuid} can be reached")]
-    private static partial void LogConnected(ILogger logger, DeviceUuid uuid);
+    [LoggerMessage(Level = LogLevel.Information, Message = "Tunnel up: device {Uuid} can be reached{Node}")]
+    private static partial void LogConnected(ILogger logger, DeviceUuid uuid, string node);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "The gateway's node is about to stop: dialling another one")]
+    private static partial void LogReplacing(ILogger logger);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Tunnel lost after {Lived:0.0} s; dialling again in {Pause:0.0} s")]
     private static partial void LogLost(ILogger logger, double lived, double pause);
@@ -135,24 +212,37 @@ internal sealed class DeviceTunnelConnection : ConnectionContext, IDuplexPipe
 {
     private readonly DeviceTunnelStream _stream;
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource _draining = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly CancellationTokenSource _closed = new();
 
-    public DeviceTunnelConnection(Stream stream, EndPoint endpoint)
+    public DeviceTunnelConnection(Stream stream, EndPoint endpoint, long connectedAt)
     {
+        ConnectedAt = connectedAt;
         _stream = new DeviceTunnelStream(stream);
         LocalEndPoint = endpoint;
         ConnectionClosed = _closed.Token;
         Input = PipeReader.Create(_stream, new StreamPipeReaderOptions(bufferSize: 16 * 1024, minimumReadSize: 1024, leaveOpen: true, useZeroByteReads: true));
         Output = PipeWriter.Create(_stream, new StreamPipeWriterOptions(minimumBufferSize: 16 * 1024, leaveOpen: true));
         Transport = this;
-        Features.Set(new DeviceTunnelFeature());
+        Features.Set(new DeviceTunnelFeature(this));
     }
 
     public PipeReader Input { get; }
     public PipeWriter Output { get; }
 
+    /// <summary>When the tunnel came up, a timestamp of the time provider.</summary>
+    public long ConnectedAt { get; }
+
     /// <summary>Completes when Kestrel has let go of the connection.</summary>
     public Task Ended => _ended.Task;
+
+    /// <summary>Completes when the gateway has asked for another tunnel in this one's place.</summary>
+    public Task Draining => _draining.Task;
+
+    public void Drain() => _draining.TrySetResult();
+
+    /// <summary>Takes no new request (GOAWAY, RFC 9113 section 6.8); those in flight finish, then the connection ends.</summary>
+    public void LetGo() => Features.Get<IConnectionLifetimeNotificationFeature>()?.RequestClose();
 
     public override string ConnectionId { get; set; } = Guid.NewGuid().ToString("N");
     public override Microsoft.AspNetCore.Http.Features.IFeatureCollection Features { get; } = new Microsoft.AspNetCore.Http.Features.FeatureCollection();

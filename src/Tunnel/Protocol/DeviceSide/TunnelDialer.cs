@@ -38,18 +38,20 @@ internal sealed class TunnelDialer : IDisposable
     }
 
     /// <summary>Dials once.</summary>
-    /// <returns>The stream on which the device is now the HTTP/2 server.</returns>
+    /// <param name="avoid">The nodes to which there is a tunnel already.</param>
+    /// <param name="cancellationToken">Ends the attempt.</param>
+    /// <returns>The stream on which the device is now the HTTP/2 server, and the node at its other end; null when the gateway does not say.</returns>
     /// <exception cref="TunnelRefusedException">The gateway, or a proxy before it, answered with something else than 101.</exception>
     /// <exception cref="HttpRequestException">The gateway was not reached, or its certificate is not trusted.</exception>
     /// <exception cref="TimeoutException">The attempt took longer than <see cref="DeviceTunnelOptions.ConnectTimeout"/>.</exception>
-    public async Task<Stream> DialAsync(CancellationToken cancellationToken)
+    public async Task<(Stream Stream, string? Node)> DialAsync(IReadOnlyCollection<string> avoid, CancellationToken cancellationToken)
     {
         using var timeout = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         timeout.CancelAfter(_options.ConnectTimeout);
         HttpResponseMessage response;
         try
         {
-            response = await _invoker.SendAsync(CreateHandshake(), timeout.Token);
+            response = await _invoker.SendAsync(CreateHandshake(avoid), timeout.Token);
         }
         catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
         {
@@ -64,12 +66,13 @@ internal sealed class TunnelDialer : IDisposable
             }
         }
 
-        return await response.Content.ReadAsStreamAsync(cancellationToken);
+        var node = response.Headers.TryGetValues(TunnelProtocol.NodeHeader, out var values) ? values.FirstOrDefault() : null;
+        return (await response.Content.ReadAsStreamAsync(cancellationToken), node);
     }
 
     public void Dispose() => _invoker.Dispose();
 
-    private HttpRequestMessage CreateHandshake()
+    private HttpRequestMessage CreateHandshake(IReadOnlyCollection<string> avoid)
     {
         var request = new HttpRequestMessage(HttpMethod.Get, _uri)
         {
@@ -81,6 +84,11 @@ internal sealed class TunnelDialer : IDisposable
         request.Headers.Add(TunnelProtocol.AlpnHeader, TunnelProtocol.AlpnHttp2);
         request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", _options.Key);
         request.Headers.TryAddWithoutValidation("User-Agent", _options.UserAgent);
+        if (avoid.Count > 0)
+        {
+            request.Headers.TryAddWithoutValidation(TunnelProtocol.AvoidHeader, string.Join(", ", avoid));
+        }
+
         return request;
     }
 
@@ -107,11 +115,18 @@ internal sealed class TunnelRefusedException(HttpStatusCode status, TimeSpan? re
     /// <summary>What the gateway asks to wait, if it does.</summary>
     public TimeSpan? RetryAfter { get; } = retryAfter;
 
+    /// <summary>
+    /// Another node would take the device: this one has a tunnel of it already (409), or is about to stop (503 with
+    /// <c>Retry-After: 0</c>). The next attempt may reach another.
+    /// </summary>
+    public bool IsElsewhere { get; } = status == HttpStatusCode.Conflict || (status == HttpStatusCode.ServiceUnavailable && retryAfter == TimeSpan.Zero);
+
     private static string Explain(HttpStatusCode status) => status switch
     {
         HttpStatusCode.Unauthorized => "the gateway does not accept this uuid with this key (401)",
         HttpStatusCode.NotFound => "there is no tunnel endpoint at this address (404); the address is tunnel.<base domain> of the gateway",
         HttpStatusCode.ProxyAuthenticationRequired => "the proxy asks for a user name and password (407)",
+        HttpStatusCode.Conflict => "this node of the gateway has a tunnel already (409)",
         HttpStatusCode.TooManyRequests or HttpStatusCode.ServiceUnavailable => $"the gateway is busy or stopping ({(int)status})",
         _ => $"the gateway answered {(int)status} instead of 101",
     };

@@ -22,6 +22,7 @@ public sealed class TunnelClient : IAsyncDisposable
     private readonly TunnelClientOptions _options;
     private readonly Lazy<HttpMessageInvoker> _invoker;
     private int _connected;
+    private volatile bool _letGo;
 
     /// <summary>Takes over the stream that remains after the handshake.</summary>
     public TunnelClient(Stream stream, TunnelClientOptions options)
@@ -34,8 +35,11 @@ public sealed class TunnelClient : IAsyncDisposable
     /// <summary>Completes, without error, when the tunnel has ended: no request can go through it any more.</summary>
     public Task Closed => _stream.Closed;
 
-    /// <summary>True as long as <see cref="Closed"/> has not completed.</summary>
-    public bool IsOpen => !_stream.Closed.IsCompleted;
+    /// <summary>
+    /// Whether a request can be sent. False when the tunnel has ended, and when the device has said that it takes no more
+    /// (GOAWAY, RFC 9113 section 6.8): then the requests in flight finish first.
+    /// </summary>
+    public bool IsOpen => !_letGo && !_stream.Closed.IsCompleted;
 
     /// <summary>Sends requests to the device; use HTTP/2 exactly and URIs that begin with <see cref="DestinationPrefix"/>.</summary>
     public HttpMessageInvoker Invoker => _invoker.Value;
@@ -47,6 +51,27 @@ public sealed class TunnelClient : IAsyncDisposable
         if (_invoker.IsValueCreated)
         {
             _invoker.Value.Dispose();
+        }
+    }
+
+    /// <summary>Asks the device to dial another node and then to let this tunnel go.</summary>
+    /// <returns>False when the device's agent does not know how to, or did not answer.</returns>
+    public async Task<bool> TryDrainAsync(CancellationToken cancellationToken)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Post, DestinationPrefix + TunnelProtocol.DrainPath)
+        {
+            Version = HttpVersion.Version20,
+            VersionPolicy = HttpVersionPolicy.RequestVersionExact,
+            Headers = { Host = TunnelProtocol.ControlAuthority },
+        };
+        try
+        {
+            using var response = await Invoker.SendAsync(request, cancellationToken);
+            return response.IsSuccessStatusCode;
+        }
+        catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException)
+        {
+            return false;
         }
     }
 
@@ -83,8 +108,9 @@ public sealed class TunnelClient : IAsyncDisposable
     {
         if (Interlocked.Exchange(ref _connected, 1) == 1 || !IsOpen)
         {
-            // The client let go of the connection: a GOAWAY, an error, or its end. It will not be used again.
-            _stream.Dispose();
+            // The client let go of the connection: a GOAWAY, an error, or its end. It will not be used again, and ends when
+            // the last request in flight has.
+            _letGo = true;
             return ValueTask.FromException<Stream>(new TunnelClosedException());
         }
 

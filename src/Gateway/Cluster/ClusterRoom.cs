@@ -1,0 +1,21 @@
+using Microsoft.Extensions.Options;
+
+namespace Gateway.Cluster;
+
+internal static class ClusterRoom
+{
+    public static void AddCluster(this WebApplicationBuilder builder)
+    {
+        var services = builder.Services;
+        services.AddOptions<ClusterOptions>().BindConfiguration(ClusterOptions.Section).ValidateOnStart();
+        services.AddSingleton<IValidateOptions<ClusterOptions>, ClusterOptions.Validator>();
+        services.AddSingleton<NodeIdentity>();
+        services.AddSingleton<Nodes>();
+        services.AddSingleton<RouteWriter>();
+        services.AddSingleton<Presence>();
+        services.AddSingleton<Router>();
+        services.AddSingleton<NodeClients>();
+        services.AddHostedService(static provider => provider.GetRequiredService<Nodes>());
+        services.AddHostedService(static provider => provider.GetRequiredService<RouteWriter>());
+    }
+}

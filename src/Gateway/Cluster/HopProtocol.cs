@@ -1,0 +1,14 @@
+namespace Gateway.Cluster;
+
+/// <summary>
+/// The words of the hop between two nodes: the visitor's request as the device will get it, over HTTP/2, with the device's
+/// uuid in a field of its own. A node takes such a request to its own tunnels only, so that there is never a second hop.
+/// </summary>
+internal static class HopProtocol
+{
+    /// <summary>The request's field that names the device.</summary>
+    public const string DeviceHeader = "Gateway-Hop";
+
+    /// <summary>The member of <c>Proxy-Status</c> (RFC 9209) by which a node marks an answer of its own; <c>error</c> is a failure's name.</summary>
+    public const string ProxyName = "gateway-node";
+}

@@ -1,0 +1,52 @@
+using System.Collections.Immutable;
+using Gateway.Devices;
+using Gateway.Storage;
+using StackExchange.Redis;
+using Tunnel.Protocol;
+
+namespace Gateway.Cluster;
+
+/// <summary>Which devices are online, on all nodes: for operators.</summary>
+internal sealed class Presence(Nodes nodes, DeviceStore store, RedisConnection redis)
+{
+    /// <summary>A device's live tunnels, the newest first.</summary>
+    /// <exception cref="StoreUnavailableException">Redis has not been reached yet.</exception>
+    public async Task<ImmutableArray<DeviceRoute>> FindAsync(DeviceUuid uuid) =>
+        [.. (await store.FindRoutesAsync(uuid)).Where(route => nodes.Find(route) is not null).OrderByDescending(static route => route.Since)];
+
+    /// <summary>Whether each of these devices is online, in their order.</summary>
+    /// <exception cref="StoreUnavailableException">Redis has not been reached yet.</exception>
+    public async Task<bool[]> AreOnlineAsync(IReadOnlyList<DeviceUuid> devices)
+    {
+        var members = devices.Select(static uuid => (RedisValue)uuid.ToString()).ToArray();
+        var online = new bool[devices.Count];
+        foreach (var answer in await Task.WhenAll(nodes.Live.Select(node => redis.Database.SetContainsAsync(RouteWriter.OnlineOf(node.Id), members))))
+        {
+            for (var i = 0; i < online.Length; i++)
+            {
+                online[i] |= answer[i];
+            }
+        }
+
+        return online;
+    }
+
+    /// <summary>All devices that are online: some MB for 100,000 of them.</summary>
+    /// <exception cref="StoreUnavailableException">Redis has not been reached yet.</exception>
+    public async Task<HashSet<DeviceUuid>> AllOnlineAsync()
+    {
+        var online = new HashSet<DeviceUuid>();
+        foreach (var answer in await Task.WhenAll(nodes.Live.Select(node => redis.Database.SetMembersAsync(RouteWriter.OnlineOf(node.Id)))))
+        {
+            foreach (var member in answer)
+            {
+                if (DeviceUuid.TryParse((string?)member, null, out var uuid))
+                {
+                    online.Add(uuid);
+                }
+            }
+        }
+
+        return online;
+    }
+}

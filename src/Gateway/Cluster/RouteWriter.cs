@@ -1,0 +1,171 @@
+using System.Collections.Concurrent;
+using Gateway.Devices;
+using Gateway.Storage;
+using Gateway.Tunnels;
+using StackExchange.Redis;
+using Tunnel.Protocol;
+
+namespace Gateway.Cluster;
+
+/// <summary>
+/// Keeps <c>route:{uuid}</c> in Redis as this node's tunnels are. What changed is noted at once and written in batches; a
+/// write says how the tunnel is now, so that none can come too late, and what could not be written is tried again. When
+/// Redis has been away, or has come back empty, everything is written anew.
+/// </summary>
+internal sealed partial class RouteWriter(
+    TunnelRegistry tunnels, Nodes nodes, DeviceDirectory devices, DeviceStore store, NodeIdentity self, RedisConnection redis, TimeProvider time, ILogger<RouteWriter> logger)
+    : BackgroundService
+{
+    /// <summary>The most tunnels that are under way to Redis at once.</summary>
+    private const int BatchSize = 256;
+
+    private static readonly TimeSpan Respite = TimeSpan.FromMilliseconds(500);
+
+    // Tunnels whose state is not written, each with the number of its last change.
+    private readonly ConcurrentDictionary<DeviceTunnel, long> _dirty = new();
+    private readonly SemaphoreSlim _wake = new(0);
+    private readonly Lock _idleLock = new();
+    private TaskCompletionSource? _idle;
+    private long _changes;
+
+    /// <summary>A set of the devices that have a tunnel on a node, for lists: <c>online:&lt;node id&gt;</c>.</summary>
+    public static RedisKey OnlineOf(string node) => $"online:{node}";
+
+    public override Task StartAsync(CancellationToken cancellationToken)
+    {
+        tunnels.Changed += OnChanged;
+        nodes.Forgotten += RewriteAll;
+        return base.StartAsync(cancellationToken);
+    }
+
+    /// <summary>Completes when all that has changed until now is written.</summary>
+    public Task WhenWrittenAsync()
+    {
+        lock (_idleLock)
+        {
+            return _dirty.IsEmpty ? Task.CompletedTask : (_idle ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
+        }
+    }
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        try
+        {
+            var multiplexer = await redis.FirstConnected.WaitAsync(stoppingToken);
+            multiplexer.ConnectionRestored += (_, restored) =>
+            {
+                if (restored.ConnectionType == ConnectionType.Interactive)
+                {
+                    RewriteAll();
+                }
+            };
+
+            // What a former start of this node wrote is void.
+            await redis.Database.KeyDeleteAsync(OnlineOf(self.Id));
+            RewriteAll();
+            while (true)
+            {
+                await _wake.WaitAsync(stoppingToken);
+                while (!_dirty.IsEmpty)
+                {
+                    if (!await TryWriteAsync([.. _dirty.Take(BatchSize)]))
+                    {
+                        await Task.Delay(Respite, time, stoppingToken);
+                    }
+                }
+
+                lock (_idleLock)
+                {
+                    if (_dirty.IsEmpty)
+                    {
+                        _idle?.TrySetResult();
+                        _idle = null;
+                    }
+                }
+            }
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            // The gateway stops.
+        }
+        catch (StoreUnavailableException)
+        {
+            // There will be no store: the connection has said so and ends the gateway.
+        }
+    }
+
+    private void OnChanged(DeviceTunnel tunnel)
+    {
+        devices.Signal(tunnel.Uuid, wasReachable: !tunnels.Contains(tunnel));
+        _dirty[tunnel] = Interlocked.Increment(ref _changes);
+        _wake.Release();
+    }
+
+    private void RewriteAll()
+    {
+        foreach (var tunnel in tunnels.All)
+        {
+            _dirty[tunnel] = Interlocked.Increment(ref _changes);
+        }
+
+        _wake.Release();
+    }
+
+    private async Task<bool> TryWriteAsync(KeyValuePair<DeviceTunnel, long>[] batch)
+    {
+        var all = await Task.WhenAll(batch.Select(TryWriteAsync));
+        return Array.TrueForAll(all, static written => written);
+    }
+
+    private async Task<bool> TryWriteAsync(KeyValuePair<DeviceTunnel, long> change)
+    {
+        try
+        {
+            await WriteAsync(change.Key);
+            _dirty.TryRemove(change); // unless it has changed meanwhile
+            return true;
+        }
+        catch (Exception exception) when (RedisConnection.IsUnavailable(exception) || exception is RedisException)
+        {
+            if (!RedisConnection.IsUnavailable(exception))
+            {
+                LogFailed(logger, change.Key.Uuid, exception);
+            }
+
+            return false;
+        }
+    }
+
+    private async Task WriteAsync(DeviceTunnel tunnel)
+    {
+        var database = redis.Database;
+        if (tunnels.Contains(tunnel))
+        {
+            await Task.WhenAll(
+                database.SetAddAsync(OnlineOf(self.Id), tunnel.Uuid.ToString()),
+                store.AddRouteAsync(tunnel.Uuid, RouteOf(tunnel), IsDead));
+        }
+        else
+        {
+            await store.RemoveRouteAsync(tunnel.Uuid, tunnel.ConnectionId, self.Id);
+            if (tunnels.Find(tunnel.Uuid) is null)
+            {
+                await database.SetRemoveAsync(OnlineOf(self.Id), tunnel.Uuid.ToString());
+
+                // A tunnel that came meanwhile is dirty, and its own writing comes after this one or says the same.
+                if (tunnels.Find(tunnel.Uuid) is not null)
+                {
+                    await database.SetAddAsync(OnlineOf(self.Id), tunnel.Uuid.ToString());
+                }
+            }
+        }
+    }
+
+    private DeviceRoute RouteOf(DeviceTunnel tunnel) =>
+        new(self.Id, self.Epoch, tunnel.Since, tunnel.Agent, tunnel.Address?.ToString() ?? "") { ConnectionId = tunnel.ConnectionId };
+
+    private bool IsDead(DeviceRoute route) => (route.Node != self.Id || route.Epoch != self.Epoch) && nodes.Find(route) is null;
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The route of {Uuid} could not be written; trying again")]
+    private static partial void LogFailed(ILogger logger, DeviceUuid uuid, Exception exception);
+}

@@ -1,0 +1,98 @@
+using Gateway.Cluster;
+using Gateway.Tunnels;
+using Tunnel.Protocol;
+
+namespace Gateway.Edge;
+
+/// <summary>Takes what another node hands over on the inner listener, and sends it down a tunnel of this node.</summary>
+internal sealed partial class HopEndpoint(Nodes nodes, TunnelRegistry tunnels, EdgeForwarder forwarder, ActiveVisits visits, ILogger<HopEndpoint> logger)
+{
+    public async Task AcceptAsync(HttpContext context)
+    {
+        // 1. Who asks? A node that has just come may not be known yet.
+        if (!await IsPeerAsync(context))
+        {
+            LogStranger(logger, context.Connection.RemoteIpAddress);
+            context.Response.StatusCode = StatusCodes.Status403Forbidden;
+            return;
+        }
+
+        using var visit = visits.Begin();
+        if (await TryServeAsync(context) is { } failure && !context.RequestAborted.IsCancellationRequested)
+        {
+            Refuse(context, failure);
+        }
+    }
+
+    private async Task<Failure?> TryServeAsync(HttpContext context)
+    {
+        // 2. For which device?
+        if (!DeviceUuid.TryParse(context.Request.Headers[HopProtocol.DeviceHeader].ToString(), null, out var uuid))
+        {
+            return Failure.BadRequest;
+        }
+
+        // 3. Down its tunnel: the newest, or the next one while nothing is lost by that.
+        var failure = Failure.Offline;
+        foreach (var tunnel in tunnels.FindAll(uuid))
+        {
+            if (!tunnel.Client.IsOpen)
+            {
+                continue;
+            }
+
+            var attempt = await forwarder.ForwardHopAsync(context, tunnel);
+            if (attempt.Failure is null || attempt.Repeatable != Repeatable.Unsent)
+            {
+                return attempt.Failure;
+            }
+
+            failure = attempt.Failure;
+            context.Response.Clear();
+        }
+
+        return failure;
+    }
+
+    private async ValueTask<bool> IsPeerAsync(HttpContext context)
+    {
+        if (context.Connection.ClientCertificate is not { } certificate)
+        {
+            return false;
+        }
+
+        var hash = NodeIdentity.HashOf(certificate);
+        if (nodes.IsPeer(hash))
+        {
+            return true;
+        }
+
+        try
+        {
+            await nodes.RefreshAsync();
+        }
+        catch (Exception exception) when (Storage.RedisConnection.IsUnavailable(exception))
+        {
+            return false;
+        }
+
+        return nodes.IsPeer(hash);
+    }
+
+    /// <summary>The first node explains it to the visitor.</summary>
+    private static void Refuse(HttpContext context, Failure failure)
+    {
+        if (context.Response.HasStarted)
+        {
+            context.Abort();
+            return;
+        }
+
+        context.Response.Clear();
+        context.Response.StatusCode = StatusCodes.Status502BadGateway;
+        context.Response.Headers["Proxy-Status"] = $"{HopProtocol.ProxyName}; error={failure.Reason}";
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "A stranger at {Address} was refused on the inner listener: its certificate is that of no node")]
+    private static partial void LogStranger(ILogger logger, System.Net.IPAddress? address);
+}

@@ -1,0 +1,44 @@
+using Gateway.Cluster;
+using Tunnel.Forwarding;
+
+namespace Gateway.Edge;
+
+/// <summary>What the gateway's exchanges have in common: the answer may be a failure with a name.</summary>
+internal abstract class EdgeTransformer : TransparentTransformer
+{
+    protected const string ProxyStatus = "Proxy-Status";
+
+    /// <summary>Set when the answer is none of the application.</summary>
+    public Failure? Failure { get; protected set; }
+}
+
+/// <summary>
+/// What the second node of a hop changes: nothing but the hop's own fields. The first node has made the visitor known, and
+/// it reads what the agent says for itself.
+/// </summary>
+internal sealed class HopTransformer : EdgeTransformer
+{
+    public override async ValueTask TransformRequestAsync(
+        HttpContext httpContext, HttpRequestMessage proxyRequest, string destinationPrefix, CancellationToken cancellationToken)
+    {
+        await base.TransformRequestAsync(httpContext, proxyRequest, destinationPrefix, cancellationToken);
+        proxyRequest.Headers.Remove(HopProtocol.DeviceHeader);
+    }
+
+    public override async ValueTask<bool> TransformResponseAsync(
+        HttpContext httpContext, HttpResponseMessage? proxyResponse, CancellationToken cancellationToken)
+    {
+        if (!await base.TransformResponseAsync(httpContext, proxyResponse, cancellationToken))
+        {
+            return false;
+        }
+
+        // A device cannot speak for a node.
+        if (httpContext.Response.Headers[ProxyStatus].ToString().StartsWith(HopProtocol.ProxyName, StringComparison.Ordinal))
+        {
+            httpContext.Response.Headers.Remove(ProxyStatus);
+        }
+
+        return true;
+    }
+}
