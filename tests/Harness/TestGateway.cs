@@ -156,11 +156,18 @@ internal sealed class TestAgent : IAsyncDisposable
 
     private TestAgent(WebApplication app) => _app = app;
 
-    public static async Task<TestAgent> StartAsync(TestGateway gateway, TestDevice device, Uri target, bool tls = true, int connections = 1)
+    public static Task<TestAgent> StartAsync(TestGateway gateway, TestDevice device, Uri target, bool tls = true) =>
+        StartAsync(new Uri(tls ? $"https://tunnel.{TestGateway.Domain}:{gateway.HttpsPort}" : $"http://tunnel.{TestGateway.Domain}:{gateway.HttpPort}"), device, target, 1);
+
+    /// <summary>Starts an agent that dials this port, a balancer's for example, with TLS.</summary>
+    public static Task<TestAgent> StartAsync(int port, TestDevice device, Uri target, int connections) =>
+        StartAsync(new Uri($"https://tunnel.{TestGateway.Domain}:{port}"), device, target, connections);
+
+    private static async Task<TestAgent> StartAsync(Uri gateway, TestDevice device, Uri target, int connections)
     {
         var app = AgentApplication.Build(new AgentSettings
         {
-            Gateway = new Uri(tls ? $"https://tunnel.{TestGateway.Domain}:{gateway.HttpsPort}" : $"http://tunnel.{TestGateway.Domain}:{gateway.HttpPort}"),
+            Gateway = gateway,
             Uuid = device.Uuid,
             Key = device.Key,
             Target = target,

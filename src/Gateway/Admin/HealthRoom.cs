@@ -1,5 +1,6 @@
 using Gateway.Listeners;
 using Gateway.Storage;
+using Gateway.Tunnels;
 
 namespace Gateway.Admin;
 
@@ -9,6 +10,7 @@ internal static class HealthRoom
     /// <summary><c>/healthz</c>: the process lives. <c>/readyz</c>: it can serve; 503 with the reasons when it cannot.</summary>
     public static void MapHealth(this WebApplication app)
     {
+        var node = app.Services.GetRequiredService<INode>();
         var redis = app.Services.GetRequiredService<RedisConnection>();
         app.Use(next => context => context.GetAudience() == Audience.Admin ? AnswerAsync(context) : next(context));
 
@@ -30,6 +32,10 @@ internal static class HealthRoom
             if (app.Lifetime.ApplicationStopping.IsCancellationRequested)
             {
                 reasons.Add("The gateway is stopping.");
+            }
+            else if (node.IsDraining)
+            {
+                reasons.Add("The node drains.");
             }
 
             return reasons;

@@ -1,3 +1,4 @@
+using Gateway.Tunnels;
 using Microsoft.Extensions.Options;
 
 namespace Gateway.Cluster;
@@ -11,6 +12,7 @@ internal static class ClusterRoom
         services.AddSingleton<IValidateOptions<ClusterOptions>, ClusterOptions.Validator>();
         services.AddSingleton<NodeIdentity>();
         services.AddSingleton<Nodes>();
+        services.AddSingleton<INode>(static provider => provider.GetRequiredService<Nodes>());
         services.AddSingleton<RouteWriter>();
         services.AddSingleton<Presence>();
         services.AddSingleton<Router>();

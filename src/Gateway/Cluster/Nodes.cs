@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Collections.Frozen;
 using Gateway.Devices;
 using Gateway.Storage;
+using Gateway.Tunnels;
 using Microsoft.Extensions.Options;
 using StackExchange.Redis;
 
@@ -13,7 +14,7 @@ namespace Gateway.Cluster;
 /// not answer is passed over for a moment (<see cref="MarkUnreachable"/>), whatever its key says.
 /// </summary>
 internal sealed partial class Nodes(
-    NodeIdentity self, RedisConnection redis, IOptions<ClusterOptions> options, TimeProvider time, ILogger<Nodes> logger) : BackgroundService
+    NodeIdentity self, RedisConnection redis, IOptions<ClusterOptions> options, TimeProvider time, ILogger<Nodes> logger) : BackgroundService, INode
 {
     /// <summary>A set of the ids of all nodes; a node's own key says whether it lives.</summary>
     private static readonly RedisKey Ids = "nodes";
@@ -33,12 +34,17 @@ internal sealed partial class Nodes(
     private volatile bool _draining;
     private volatile bool _left;
     private bool _announced;
+    private bool _drainWanted;
 
     /// <summary>Redis has forgotten this node: what it wrote there may be lost, its routes among it.</summary>
     public event Action? Forgotten;
 
-    /// <summary>This node's own id.</summary>
+    /// <summary>Somebody asks this node to drain (true), or to take devices again (false): <c>gateway node drain</c>.</summary>
+    public event Action<bool>? DrainRequested;
+
     public string Id => self.Id;
+
+    public bool IsDraining => _draining;
 
     /// <summary>What this node says of itself.</summary>
     public NodeRecord Self => new(self.Id, self.Epoch, self.Started, self.Certificate is null ? null : AdvertisedAddress, self.CertificateHash, _draining);
@@ -46,11 +52,13 @@ internal sealed partial class Nodes(
     /// <summary>All nodes that live, this one included once it has been announced.</summary>
     public IReadOnlyCollection<NodeRecord> Live => _live.Values;
 
-    /// <summary>Whether another node is there that takes devices.</summary>
     public bool HasOther => _live.Values.Any(node => node.Id != self.Id && !node.Draining && !IsUnreachable(node));
 
     /// <summary>The node's key in Redis.</summary>
     public static RedisKey KeyOf(string id) => $"node:{id}";
+
+    /// <summary>There as long as an operator wants the node to drain; the value is the node's epoch.</summary>
+    public static RedisKey DrainKeyOf(string id) => $"drain:{id}";
 
     /// <summary>The node that holds a route's tunnel; null when it lives no more.</summary>
     public NodeRecord? Find(DeviceRoute route) =>
@@ -146,7 +154,7 @@ internal sealed partial class Nodes(
         {
             var multiplexer = await redis.FirstConnected.WaitAsync(stoppingToken);
             multiplexer.ConnectionRestored += (_, _) => _wake.Release();
-            await multiplexer.GetSubscriber().SubscribeAsync(Changes, (_, _) => _wake.Release());
+            await redis.SubscribeAsync(Changes, _ => _wake.Release(), stoppingToken);
             while (true)
             {
                 await TryBeatAsync();
@@ -186,6 +194,13 @@ internal sealed partial class Nodes(
         var database = redis.Database;
         var before = (string?)await database.StringSetAndGetAsync(KeyOf(self.Id), Self.ToJson(_options.Secret), _options.Heartbeat * 3, keepTtl: false);
         await database.SetAddAsync(Ids, self.Id);
+        var drain = (string?)await database.StringGetAsync(DrainKeyOf(self.Id)) == self.Epoch;
+        if (drain != _drainWanted)
+        {
+            _drainWanted = drain;
+            DrainRequested?.Invoke(drain);
+        }
+
         var known = before is null ? null : NodeRecord.Parse(before, _options.Secret);
         if (!_announced)
         {

@@ -60,8 +60,11 @@ internal sealed partial class RouteWriter(
                 }
             };
 
-            // What a former start of this node wrote is void.
-            await redis.Database.KeyDeleteAsync(OnlineOf(self.Id));
+            while (!await TryClearAsync())
+            {
+                await Task.Delay(Respite, time, stoppingToken);
+            }
+
             RewriteAll();
             while (true)
             {
@@ -115,6 +118,20 @@ internal sealed partial class RouteWriter(
     {
         var all = await Task.WhenAll(batch.Select(TryWriteAsync));
         return Array.TrueForAll(all, static written => written);
+    }
+
+    // What a former start of this node wrote is void.
+    private async Task<bool> TryClearAsync()
+    {
+        try
+        {
+            await redis.Database.KeyDeleteAsync(OnlineOf(self.Id));
+            return true;
+        }
+        catch (Exception exception) when (RedisConnection.IsUnavailable(exception))
+        {
+            return false;
+        }
     }
 
     private async Task<bool> TryWriteAsync(KeyValuePair<DeviceTunnel, long> change)

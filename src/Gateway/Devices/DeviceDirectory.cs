@@ -79,7 +79,7 @@ internal sealed partial class DeviceDirectory(
         {
             var multiplexer = await redis.FirstConnected.WaitAsync(stoppingToken);
             multiplexer.ConnectionRestored += (_, _) => InvalidateAll();
-            await multiplexer.GetSubscriber().SubscribeAsync(DeviceStore.Changes, (_, message) => OnChanged(message));
+            await redis.SubscribeAsync(DeviceStore.Changes, OnChanged, stoppingToken);
 
             using var timer = new PeriodicTimer(_options.CacheTtl / 2, time);
             while (await timer.WaitForNextTickAsync(stoppingToken))

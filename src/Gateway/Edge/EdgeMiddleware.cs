@@ -5,6 +5,7 @@ using Gateway.Storage;
 using Gateway.Telemetry;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Extensions.Options;
+using Tunnel.Forwarding;
 using Tunnel.Protocol;
 
 namespace Gateway.Edge;
@@ -81,6 +82,7 @@ internal sealed class EdgeMiddleware(
                 return null;
             }
 
+            WebSocketFarewell.Arm(context, visits.Leaving);
             return await ForwardAsync(context, uuid, entry, known);
         }
         finally

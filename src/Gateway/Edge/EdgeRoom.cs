@@ -1,7 +1,7 @@
 using Gateway.Listeners;
 using Gateway.Listeners.Http1;
 using Gateway.Listeners.Http2;
-using Gateway.Tunnels;
+using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.Extensions.Options;
 
 namespace Gateway.Edge;
@@ -19,6 +19,7 @@ internal static class EdgeRoom
         services.AddSingleton<ActiveVisits>();
         services.AddSingleton<EdgeMiddleware>();
         services.AddSingleton<HopEndpoint>();
+        services.AddHostedService<Departure>();
     }
 
     /// <summary>What is ambiguous is refused before anybody acts upon it.</summary>
@@ -28,6 +29,21 @@ internal static class EdgeRoom
         app.UseStrictHttp2Refusal(RefuseAsync);
 
         static Task RefuseAsync(HttpContext context, string rule) => FailureResponse.WriteAsync(context, Failure.BadRequest.Because(rule));
+    }
+
+    /// <summary>A node that goes away lets each connection end with its next answer (<c>Connection: close</c>, or GOAWAY), so that clients look elsewhere.</summary>
+    private static void UseFarewell(this WebApplication app)
+    {
+        var visits = app.Services.GetRequiredService<ActiveVisits>();
+        app.Use(next => context =>
+        {
+            if (visits.Leaving.IsCancellationRequested)
+            {
+                context.Features.Get<IConnectionLifetimeNotificationFeature>()?.RequestClose();
+            }
+
+            return next(context);
+        });
     }
 
     /// <summary>Other nodes, on the inner listener, and nobody else there.</summary>
@@ -41,19 +57,7 @@ internal static class EdgeRoom
     public static void MapEdge(this WebApplication app)
     {
         app.UseHttp1Trailers();
+        app.UseFarewell();
         app.Run(app.Services.GetRequiredService<EdgeMiddleware>().InvokeAsync);
-
-        // The order of a stop: visitors' requests in flight finish, then the tunnels end. Kestrel alone would wait for the
-        // tunnels too, which never end by themselves.
-        var visits = app.Services.GetRequiredService<ActiveVisits>();
-        var tunnels = app.Services.GetRequiredService<TunnelRegistry>();
-        app.Lifetime.ApplicationStopping.Register(() => _ = FinishAsync());
-
-        async Task FinishAsync()
-        {
-            var timeout = app.Services.GetRequiredService<IOptions<Listeners.ListenerOptions>>().Value.DrainTimeout;
-            await visits.WhenIdleAsync().WaitAsync(timeout).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            await tunnels.CloseAsync();
-        }
     }
 }

@@ -1,5 +1,6 @@
 using Gateway.Cluster;
 using Gateway.Tunnels;
+using Tunnel.Forwarding;
 using Tunnel.Protocol;
 
 namespace Gateway.Edge;
@@ -33,6 +34,7 @@ internal sealed partial class HopEndpoint(Nodes nodes, TunnelRegistry tunnels, E
         }
 
         // 3. Down its tunnel: the newest, or the next one while nothing is lost by that.
+        WebSocketFarewell.Arm(context, visits.Leaving);
         var failure = Failure.Offline;
         foreach (var tunnel in tunnels.FindAll(uuid))
         {

@@ -34,6 +34,12 @@ internal sealed class ListenerOptions
     /// <summary>After SIGTERM, requests in flight have this long to finish. Default 30 s.</summary>
     public TimeSpan DrainTimeout { get; set; } = TimeSpan.FromSeconds(30);
 
+    /// <summary>
+    /// After SIGTERM, with other nodes there, the listeners stay open for at least this long, while <c>/readyz</c> says no:
+    /// balancers need a moment to look elsewhere. Part of <see cref="DrainTimeout"/>. Default 5 s.
+    /// </summary>
+    public TimeSpan DrainDelay { get; set; } = TimeSpan.FromSeconds(5);
+
     internal sealed class Validator : IValidateOptions<ListenerOptions>
     {
         public ValidateOptionsResult Validate(string? name, ListenerOptions options)
@@ -74,7 +80,9 @@ internal sealed class ListenerOptions
                 }
             }
 
-            return ValidateOptionsResult.Success;
+            return options.DrainDelay < TimeSpan.Zero || options.DrainDelay > TimeSpan.FromDays(1)
+                ? ValidateOptionsResult.Fail($"{Section}:DrainDelay is {options.DrainDelay}: give 00:00:00 to 1.00:00:00.")
+                : ValidateOptionsResult.Success;
         }
     }
 }

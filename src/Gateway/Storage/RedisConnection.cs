@@ -8,6 +8,9 @@ namespace Gateway.Storage;
 internal sealed partial class RedisConnection(
     IOptions<StorageOptions> options, IHostApplicationLifetime lifetime, ILoggerFactory loggers, ILogger<RedisConnection> logger) : IHostedService, IAsyncDisposable
 {
+    /// <summary>The pause before Redis is asked again for what has to be had.</summary>
+    private static readonly TimeSpan Respite = TimeSpan.FromMilliseconds(500);
+
     private readonly TaskCompletionSource<ConnectionMultiplexer> _first = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly CancellationTokenSource _stopping = new();
     private EmbeddedRedis? _embedded;
@@ -24,6 +27,28 @@ internal sealed partial class RedisConnection(
     /// <summary>The database.</summary>
     /// <exception cref="StoreUnavailableException">Redis has not been reached yet.</exception>
     public IDatabase Database => _multiplexer?.GetDatabase() ?? throw new StoreUnavailableException("Redis has not been reached yet.");
+
+    /// <summary>Listens to a channel from now on, as soon as Redis can be asked; it goes on by itself after Redis has been away.</summary>
+    /// <param name="channel">The channel.</param>
+    /// <param name="handler">Is called for each message, not concurrently.</param>
+    /// <param name="cancellationToken">Ends the waiting, not the listening.</param>
+    /// <exception cref="StoreUnavailableException">There will be no store.</exception>
+    public async Task SubscribeAsync(RedisChannel channel, Action<RedisValue> handler, CancellationToken cancellationToken)
+    {
+        var subscriber = (await FirstConnected.WaitAsync(cancellationToken)).GetSubscriber();
+        while (true)
+        {
+            try
+            {
+                (await subscriber.SubscribeAsync(channel)).OnMessage(message => handler(message.Message));
+                return;
+            }
+            catch (Exception exception) when (IsUnavailable(exception))
+            {
+                await Task.Delay(Respite, cancellationToken);
+            }
+        }
+    }
 
     public Task StartAsync(CancellationToken cancellationToken)
     {

@@ -20,6 +20,7 @@ internal sealed partial class TunnelEndpoint(
     FailureDelay failures,
     GatewayMetrics metrics,
     IOptions<TunnelOptions> options,
+    INode node,
     TimeProvider time,
     IHostApplicationLifetime lifetime,
     ILogger<TunnelEndpoint> logger)
@@ -34,10 +35,11 @@ internal sealed partial class TunnelEndpoint(
             return;
         }
 
-        if (lifetime.ApplicationStopping.IsCancellationRequested)
+        // A balancer may lead the next attempt elsewhere: at once, where there is an elsewhere.
+        if (node.IsDraining || lifetime.ApplicationStopping.IsCancellationRequested)
         {
-            context.Response.Headers.RetryAfter = "1";
-            await TunnelRefusal.WriteAsync(context, StatusCodes.Status503ServiceUnavailable, "This node is stopping; dial again.");
+            context.Response.Headers.RetryAfter = node.HasOther ? "0" : "1";
+            await TunnelRefusal.WriteAsync(context, StatusCodes.Status503ServiceUnavailable, "This node is about to stop; dial again.");
             return;
         }
 
@@ -64,7 +66,28 @@ internal sealed partial class TunnelEndpoint(
             return;
         }
 
+        context.Response.Headers[TunnelProtocol.NodeHeader] = node.Id;
+        if (Avoids(context, node.Id) && node.HasOther)
+        {
+            await TunnelRefusal.WriteAsync(context, StatusCodes.Status409Conflict, "This node has a tunnel of the device; dial again to reach another one.");
+            return;
+        }
+
         await HoldAsync(context, uuid);
+    }
+
+    private static bool Avoids(HttpContext context, string node)
+    {
+        var list = context.Request.Headers[TunnelProtocol.AvoidHeader].ToString();
+        foreach (var range in list.AsSpan().Split(','))
+        {
+            if (list.AsSpan(range).Trim().SequenceEqual(node))
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     /// <summary>What is wrong with the handshake itself; null when nothing is.</summary>
@@ -106,7 +129,7 @@ internal sealed partial class TunnelEndpoint(
     {
         if (context.Features.Get<IConnectionSocketFeature>()?.Socket is { } socket)
         {
-            TcpLiveness.Apply(socket, options.Value.KeepAliveTime);
+            TcpLiveness.Apply(socket, options.Value.DeadAfter);
         }
 
         // Now, while the server neither reads nor writes: the request is read, and the 101 is not written.

@@ -8,8 +8,11 @@ internal sealed class TunnelOptions
 {
     public const string Section = "Tunnels";
 
-    /// <summary>Silence after which the kernel probes a tunnel; it is dead 15 s later. Default 60 s, 1 s to 1 h.</summary>
-    public TimeSpan KeepAliveTime { get; set; } = TimeSpan.FromSeconds(60);
+    /// <summary>
+    /// A device that has vanished without a word is offline after this time: the kernel probes a silent tunnel three times
+    /// in its second half. Shorter costs more bytes on idle tunnels: 30 s about 0.6 MB a day. Default 30 s, 6 s to 1 h.
+    /// </summary>
+    public TimeSpan DeadAfter { get; set; } = TimeSpan.FromSeconds(30);
 
     /// <summary>The most tunnels of one device on this node; beyond it the oldest is ended. Default 4.</summary>
     public int MaxPerDevice { get; set; } = 4;
@@ -24,9 +27,9 @@ internal sealed class TunnelOptions
     {
         public ValidateOptionsResult Validate(string? name, TunnelOptions options)
         {
-            if (options.KeepAliveTime < TimeSpan.FromSeconds(1) || options.KeepAliveTime > TimeSpan.FromHours(1))
+            if (options.DeadAfter < TimeSpan.FromSeconds(6) || options.DeadAfter > TimeSpan.FromHours(1))
             {
-                return ValidateOptionsResult.Fail($"{Section}:KeepAliveTime is {options.KeepAliveTime}: give 00:00:01 to 01:00:00.");
+                return ValidateOptionsResult.Fail($"{Section}:DeadAfter is {options.DeadAfter}: give 00:00:06 to 01:00:00.");
             }
 
             if (options.MaxPerDevice is < 1 or > 100)

@@ -12,7 +12,8 @@ namespace Tunnel.Agent;
 /// Hands a visitor's request to the application on the device, and to nothing else: the target is the configured one,
 /// whatever the request says.
 /// </summary>
-internal sealed partial class AppForwarder(IHttpForwarder forwarder, AgentSettings settings, ILogger<AppForwarder> logger) : IDisposable
+internal sealed partial class AppForwarder(
+    IHttpForwarder forwarder, AgentSettings settings, IHostApplicationLifetime lifetime, ILogger<AppForwarder> logger) : IDisposable
 {
     // Who waits and for how long is the gateway's affair: it sees the visitor.
     private static readonly ForwarderRequestConfig Http11 = new()
@@ -30,6 +31,7 @@ internal sealed partial class AppForwarder(IHttpForwarder forwarder, AgentSettin
 
     public async Task ForwardAsync(HttpContext context)
     {
+        WebSocketFarewell.Arm(context, lifetime.ApplicationStopping);
         var transformer = new AppTransformer();
         var error = await SendAsync(context, transformer);
         if (transformer.SwitchedUnasked)

@@ -9,7 +9,6 @@ namespace Tunnel.Protocol;
 /// </summary>
 public static class TcpLiveness
 {
-    private const int ProbeIntervalSeconds = 5;
     private const int Probes = 3;
 
     // From linux/tcp.h; the platform has no name for it.
@@ -17,21 +16,24 @@ public static class TcpLiveness
     private const int TcpUserTimeout = 18;
 
     /// <summary>
-    /// Probes an idle connection after <paramref name="idle"/>, 3 times, 5 s apart; and gives up on sent bytes that were
-    /// not acknowledged for the same time in all. Kernels without such an option keep their default.
+    /// A peer that has vanished is noticed after <paramref name="deadAfter"/>: an idle connection is probed from half of it
+    /// on, three times; sent bytes may stay unacknowledged for as long in all. In whole seconds, at least 6. Kernels without
+    /// such an option keep their default.
     /// </summary>
-    public static void Apply(Socket socket, TimeSpan idle)
+    public static void Apply(Socket socket, TimeSpan deadAfter)
     {
+        var interval = Math.Max(1, (int)(deadAfter.TotalSeconds / 2 / Probes));
+        var idle = Math.Max(1, (int)deadAfter.TotalSeconds - (interval * Probes));
         try
         {
             socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
-            socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveTime, (int)Math.Ceiling(idle.TotalSeconds));
-            socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveInterval, ProbeIntervalSeconds);
+            socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveTime, idle);
+            socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveInterval, interval);
             socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveRetryCount, Probes);
             if (OperatingSystem.IsLinux())
             {
                 Span<byte> milliseconds = stackalloc byte[sizeof(int)];
-                BinaryPrimitives.WriteInt32LittleEndian(milliseconds, (int)idle.TotalMilliseconds + (ProbeIntervalSeconds * Probes * 1000));
+                BinaryPrimitives.WriteInt32LittleEndian(milliseconds, (int)deadAfter.TotalMilliseconds);
                 socket.SetRawSocketOption(IpProtoTcp, TcpUserTimeout, milliseconds);
             }
         }

@@ -34,8 +34,11 @@ public sealed class DeviceTunnelOptions
     /// <summary>The upper bound of every pause between attempts. Default 60 s.</summary>
     public TimeSpan MaxReconnectDelay { get; set; } = TimeSpan.FromSeconds(60);
 
-    /// <summary>Silence on the wire after which the kernel probes the connection (TCP keepalive). Default 60 s.</summary>
-    public TimeSpan KeepAliveTime { get; set; } = TimeSpan.FromSeconds(60);
+    /// <summary>
+    /// A gateway that has vanished without a word is noticed after this time, and another tunnel is dialled (TCP keepalive
+    /// and TCP_USER_TIMEOUT). Default 60 s, at least 6 s.
+    /// </summary>
+    public TimeSpan DeadAfter { get; set; } = TimeSpan.FromSeconds(60);
 
     /// <summary>What this program calls itself to the gateway, as a <c>User-Agent</c> (RFC 9110 section 10.1.5).</summary>
     public string UserAgent { get; set; } = $"device-tunnel/{typeof(DeviceTunnelOptions).Assembly.GetName().Version?.ToString(3)}";
@@ -59,6 +62,11 @@ public sealed class DeviceTunnelOptions
         if (Key.Length == 0)
         {
             return "key is missing: give the device's key, as `gateway device add` prints it once";
+        }
+
+        if (DeadAfter < TimeSpan.FromSeconds(6))
+        {
+            return $"dead-after is {DeadAfter}: give at least 6 s";
         }
 
         if (Connections is < 1 or > 8)
