@@ -163,7 +163,7 @@ internal sealed class TestAgent : IAsyncDisposable
     public static Task<TestAgent> StartAsync(int port, TestDevice device, Uri target, int connections) =>
         StartAsync(new Uri($"https://tunnel.{TestGateway.Domain}:{port}"), device, target, connections);
 
-    private static async Task<TestAgent> StartAsync(Uri gateway, TestDevice device, Uri target, int connections)
+    public static async Task<TestAgent> StartAsync(Uri gateway, TestDevice device, Uri target, int connections)
     {
         var app = AgentApplication.Build(new AgentSettings
         {
