@@ -18,7 +18,7 @@ public sealed partial class DashboardTests
         "GatewayWrongKeys", "GatewayTlsHandshakesFail", "GatewayMetricOverflow",
     };
 
-    /// <summary>Metrics that come with TLS, or with several nodes, only; ClusterMetrics proves the latter.</summary>
+    /// <summary>Metrics that come with TLS, or with several nodes, only; TraceTests shows the latter.</summary>
     private static readonly HashSet<string> OnlyElsewhere = new(StringComparer.Ordinal)
     {
         "kestrel_tls_handshake_duration_seconds_count", "gateway_requests_held", "gateway_node_hops_total", "gateway_requests_repeated_total",

@@ -20,21 +20,8 @@ public sealed class TraceTests
     public async Task A_request_is_one_trace_from_the_visitor_to_the_application(bool grpc)
     {
         await using var receiver = await OtlpReceiver.StartAsync();
-        using var appTraces = Sdk.CreateTracerProviderBuilder()
-            .ConfigureResource(static resource => resource.AddService("app"))
-            .AddSource(AppSource.Name)
-            .AddOtlpExporter(otlp =>
-            {
-                otlp.Protocol = OtlpExportProtocol.HttpProtobuf;
-                otlp.Endpoint = new Uri($"{receiver.Url()}/v1/traces");
-            })
-            .Build();
-        await using var app = await TestApp.StartAsync(static async context =>
-        {
-            Assert.True(ActivityContext.TryParse(context.Request.Headers["traceparent"], null, isRemote: true, out var parent));
-            using var span = AppSource.StartActivity("app", ActivityKind.Server, parent);
-            await context.Response.WriteAsync("hello");
-        });
+        using var appTraces = TraceApp(receiver);
+        await using var app = await StartAppAsync();
         await using var gateway = await GatewayProcess.StartAsync(
             null, $"Telemetry:Otlp:Endpoint={receiver.Url(grpc)}", $"Telemetry:Otlp:Protocol={(grpc ? "Grpc" : "HttpProtobuf")}", "Telemetry:Traces:Ratio=1", "Telemetry:Otlp:Headers=api-key=k1");
         var device = await gateway.AddDeviceAsync();
@@ -84,12 +71,8 @@ public sealed class TraceTests
         ];
         await using var first = await GatewayProcess.StartAsync(null, Settings(0));
         await using var second = await GatewayProcess.StartAsync(null, Settings(1));
-        string? seen = null;
-        await using var app = await TestApp.StartAsync(context =>
-        {
-            seen = context.Request.Headers["traceparent"];
-            return context.Response.WriteAsync("hello");
-        });
+        using var appTraces = TraceApp(receiver);
+        await using var app = await StartAppAsync();
         var device = await first.AddDeviceAsync();
         await using var agent = second.StartAgent(device, app.Url.GetLeftPart(UriPartial.Authority), new() { ["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver.Url(), ["GATEWAY_CONNECTIONS"] = "1" });
         await agent.WaitForOutputAsync("Tunnel up");
@@ -109,7 +92,8 @@ public sealed class TraceTests
         using var response = await visitor.SendAsync(request, TestContext.Current.CancellationToken);
         Assert.Equal(HttpStatusCode.OK, response.StatusCode);
 
-        var spans = await receiver.SpansAsync(trace, 5);
+        appTraces.ForceFlush();
+        var spans = await receiver.SpansAsync(trace, 6);
         TestContext.Current.TestOutputHelper?.WriteLine(Tree(spans, visitorSpan));
         var edge = Assert.Single(spans, span => span.ParentId == visitorSpan);
         var hop = Assert.Single(spans, span => span.ParentId == edge.SpanId);
@@ -119,7 +103,19 @@ public sealed class TraceTests
         Assert.Equal(("hop", "node-1"), (hop.Name, hop.Attributes["gateway.node.id"]));
         Assert.Equal(("hop", 2), (arrival.Name, arrival.Kind));
         Assert.Equal("tunnel", tunnel.Name);
-        Assert.Equal($"00-{trace}-{onDevice.SpanId}-01", seen);
+        Assert.Equal("app", Assert.Single(spans, span => span.ParentId == onDevice.SpanId).Service);
+
+        // What comes with several nodes only is counted too, and dashboards ask for it: a hop, a wait, a second way.
+        agent.Kill();
+        using var admin = new HttpClient();
+        await Eventually.TrueAsync(
+            async () =>
+            {
+                using var lost = await visitor.GetAsync(first.Url(device), TestContext.Current.CancellationToken);
+                var metrics = await admin.GetStringAsync($"http://127.0.0.1:{first.AdminPort}/metrics", TestContext.Current.CancellationToken);
+                return new[] { "gateway_node_hops_total", "gateway_requests_held", "gateway_requests_repeated_total" }.All(name => metrics.Contains($"\n{name}{{", StringComparison.Ordinal));
+            },
+            "hops, waits and second ways are counted");
     }
 
     [Fact]
@@ -147,6 +143,24 @@ public sealed class TraceTests
         Assert.DoesNotContain("client.address", span.Attributes.Keys);
         Assert.DoesNotContain(receiver.Spans, static received => received.TraceId == passed);
     }
+
+    // The application traces too, as any may that understands traceparent.
+    private static TracerProvider TraceApp(OtlpReceiver receiver) => Sdk.CreateTracerProviderBuilder()
+        .ConfigureResource(static resource => resource.AddService("app"))
+        .AddSource(AppSource.Name)
+        .AddOtlpExporter(otlp =>
+        {
+            otlp.Protocol = OtlpExportProtocol.HttpProtobuf;
+            otlp.Endpoint = new Uri($"{receiver.Url()}/v1/traces");
+        })
+        .Build();
+
+    private static Task<TestApp> StartAppAsync() => TestApp.StartAsync(static async context =>
+    {
+        Assert.True(ActivityContext.TryParse(context.Request.Headers["traceparent"], null, isRemote: true, out var parent));
+        using var span = AppSource.StartActivity("app", ActivityKind.Server, parent);
+        await context.Response.WriteAsync("hello");
+    });
 
     private static string Tree(IReadOnlyList<ReceivedSpan> spans, string parent, string indent = "") => string.Concat(
         spans.Where(span => span.ParentId == parent).Select(span => $"{indent}{span.Service}: {span.Name} [{span.SpanId}]\n{Tree(spans, span.SpanId, indent + "  ")}"));
