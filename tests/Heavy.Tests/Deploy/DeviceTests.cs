@@ -108,7 +108,7 @@ public sealed class DeviceTests : IDisposable
     // Minutes, not seconds: a compiler runs.
     private static async Task RunAsync(string program, IEnumerable<string> arguments, Dictionary<string, string?>? environment = null)
     {
-        var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false };
         foreach (var (name, value) in environment ?? [])
         {
             start.Environment[name] = value;

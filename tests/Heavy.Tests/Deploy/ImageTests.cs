@@ -92,7 +92,7 @@ public sealed class ImageTests : IAsyncDisposable
 
     private static async Task<string> RunAsync(string program, params string[] arguments)
     {
-        using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false })!;
         var output = process.StandardOutput.ReadToEndAsync();
         var error = process.StandardError.ReadToEndAsync();
         await process.WaitForExitAsync(TestContext.Current.CancellationToken);
@@ -159,7 +159,7 @@ public sealed class ImageTests : IAsyncDisposable
 
         public async ValueTask DisposeAsync()
         {
-            using (var kill = System.Diagnostics.Process.Start(new ProcessStartInfo("runc", ["delete", "--force", _id]) { RedirectStandardError = true, RedirectStandardOutput = true })!)
+            using (var kill = System.Diagnostics.Process.Start(new ProcessStartInfo("runc", ["delete", "--force", _id]) { RedirectStandardError = true, RedirectStandardOutput = true, UseShellExecute = false })!)
             {
                 await kill.WaitForExitAsync();
             }
