@@ -41,6 +41,7 @@ public sealed partial class DocumentTests
         var metrics = new GatewayMetrics(services.GetRequiredService<IMeterFactory>());
         metrics.ObserveStore(static () => true);
         metrics.ObserveDevices(static () => 0);
+        metrics.ObserveDraining(static () => false);
         metrics.ObserveTraffic(static () => (0, 0));
 
         var own = instruments.Where(static instrument => instrument.Meter.Name == GatewayMetrics.MeterName).DistinctBy(static instrument => instrument.Name).ToList();

@@ -61,13 +61,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{/* Seconds as the gateway writes durations. */}}
+{{- define "gateway.duration" -}}
+{{- printf "%02d:%02d:%02d" (div (int .) 3600) (mod (div (int .) 60) 60) (mod (int .) 60) -}}
+{{- end -}}
+
 {{/* gateway.json: the chart's settings, then the user's. */}}
 {{- define "gateway.config" -}}
 {{- $tls := include "gateway.tlsSecret" . -}}
 {{- $config := dict
   "Edge" (dict "Domains" .Values.domains)
   "Listen" (dict "Http" (ternary "*:8080" "" (gt (int .Values.service.httpPort) 0)) "Https" (ternary "*:8443" "" (ne $tls "")) "Admin" "*:8081"
-    "DrainTimeout" (printf "%d.%02d:%02d:%02d" (div (int .Values.drain.timeoutSeconds) 86400) (mod (div (int .Values.drain.timeoutSeconds) 3600) 24) (mod (div (int .Values.drain.timeoutSeconds) 60) 60) (mod (int .Values.drain.timeoutSeconds) 60)))
+    "DrainDelay" (include "gateway.duration" .Values.drain.delaySeconds) "DrainTimeout" (include "gateway.duration" .Values.drain.timeoutSeconds))
   "Storage" (dict "DataDirectory" "/var/lib/gateway")
   "Telemetry" (dict "Logs" (dict "Format" "Json") "Otlp" (dict "Endpoint" .Values.otlp.endpoint) "Traces" (dict "Ratio" .Values.otlp.traceRatio))
 -}}
