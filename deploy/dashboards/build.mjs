@@ -47,7 +47,12 @@ const dashboards = {
     ['Second ways', 'timeseries', 'ops', 'Hops to another node, and requests that were sent another way after a first one had failed.', [`sum(${rate('gateway_node_hops_total')})`, 'hops'], [`sum(${rate('gateway_requests_repeated_total')})`, 'repeated']],
     ['Connections', 'timeseries', 'short', 'Visitors\' and devices\', by port.', [per('server_port', `kestrel_active_connections${all}`), 'port {{server_port}}']],
     ['Connections that wait', 'timeseries', 'short', 'Above zero the process has no thread for them.', [per('instance', `kestrel_queued_connections${all}`), '{{instance}}']],
-    ['TLS handshakes', 'timeseries', 'ops', 'By version; those that failed have no version.', [per('tls_protocol_version', rate('kestrel_tls_handshake_duration_seconds_count')), 'TLS {{tls_protocol_version}}']],
+  ]],
+  certificates: ['Device gateway / TLS and certificates', 'Whether visitors and devices can connect with TLS.', [
+    ['TLS handshakes', 'timeseries', 'ops', 'By version.', [per('tls_protocol_version', rate('kestrel_tls_handshake_duration_seconds_count', where('error_type=""'))), 'TLS {{tls_protocol_version}}']],
+    ['TLS handshakes that failed', 'timeseries', 'ops', 'Port scans fail too; a step up on all nodes at once is a certificate that clients do not take.', [per('error_type', rate('kestrel_tls_handshake_duration_seconds_count', where('error_type!=""'))), '{{error_type}}']],
+    ['Handshakes took', 'timeseries', 's', 'The network is in it: two round trips, one with TLS 1.3.', [quantile(0.5, 'kestrel_tls_handshake_duration_seconds'), '50 %'], [quantile(0.99, 'kestrel_tls_handshake_duration_seconds'), '99 %']],
+    ['Handshakes under way', 'timeseries', 'short', 'After a restart all devices come at once.', [per('instance', `kestrel_active_tls_handshakes${all}`), '{{instance}}']],
   ]],
   tunnels: ['Device gateway / Tunnels', 'The devices\' side.', [
     ['Tunnels', 'timeseries', 'short', '', [per('instance', `gateway_tunnels_active${all}`), '{{instance}}']],

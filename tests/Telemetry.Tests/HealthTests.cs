@@ -43,6 +43,23 @@ public sealed class HealthTests
         folder.Delete(recursive: true);
     }
 
+    [Fact]
+    public async Task The_command_line_asks_and_answers_by_its_status()
+    {
+        await using var gateway = await GatewayProcess.StartAsync();
+        Assert.Equal((0, "{\"status\":\"ok\",\"reasons\":[]}"), await AskAsync($"http://127.0.0.1:{gateway.AdminPort}/readyz"));
+        Assert.Equal(1, (await AskAsync($"http://127.0.0.1:{gateway.AdminPort}/nothing")).Status);
+        Assert.Equal(69, (await AskAsync($"http://127.0.0.1:{RedisServer.FreePort()}/readyz")).Status);
+        Assert.Equal(2, (await AskAsync("nowhere")).Status);
+
+        static async Task<(int Status, string Output)> AskAsync(string url)
+        {
+            await using var command = ChildProcess.StartOwn("gateway", ["health", "--url", url]);
+            var status = await command.WaitForExitAsync();
+            return (status, command.Output.Trim());
+        }
+    }
+
     private static async Task<(HttpStatusCode Status, string Reasons)> AskAsync(TestGateway gateway, string path)
     {
         using var client = new HttpClient();

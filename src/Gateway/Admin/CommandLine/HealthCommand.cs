@@ -5,11 +5,13 @@ namespace Gateway.Admin.CommandLine;
 /// <summary><c>gateway health</c>: asks a running gateway, for images and orchestrators that have no other client.</summary>
 internal static class HealthCommand
 {
+    private const string Default = "http://127.0.0.1:8081/readyz";
+
     private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(5);
 
     public static Command Create()
     {
-        var url = new Option<Uri>("--url") { HelpName = "url", Description = "Where to ask (default http://127.0.0.1:8081/readyz)", DefaultValueFactory = static _ => new Uri("http://127.0.0.1:8081/readyz") };
+        var url = new Option<string?>("--url") { HelpName = "url", Description = $"Where to ask (default {Default})" };
         url.Validators.Add(static result =>
         {
             if (result.Tokens is [var token] && !(Uri.TryCreate(token.Value, UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https"))
@@ -18,7 +20,7 @@ internal static class HealthCommand
             }
         });
         var command = new Command("health", "Asks a running gateway whether it is ready; the exit status says it.") { url };
-        command.SetAction((result, cancellationToken) => AskAsync(result.GetRequiredValue(url), cancellationToken));
+        command.SetAction((result, cancellationToken) => AskAsync(new Uri(result.GetValue(url) ?? Default), cancellationToken));
         return command;
     }
 
