@@ -8,6 +8,7 @@ using Gateway.Listeners;
 using Gateway.Storage;
 using Gateway.Telemetry;
 using Gateway.Tunnels;
+using Shared;
 
 namespace Gateway;
 
@@ -26,11 +27,14 @@ internal static class Program
         builder.AddCertificates();
         builder.AddEdge();
         builder.AddListeners();
+        builder.Services.AddHostedService<ServiceManager>(); // systemd: ready, stopping, alive
 
         var app = builder.Build();
         app.AnnounceListeners();
+        app.UseVisitObserver();      // spans and the access log, for whoever asked
         app.UseStrictness();         // what is ambiguous goes no further
         app.MapHops();               // other nodes
+        app.MapMetrics();            // Prometheus
         app.MapHealth();             // operators and orchestrators
         app.MapTunnels();            // devices
         app.MapEdge();               // everyone else

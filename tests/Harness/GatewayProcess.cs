@@ -1,6 +1,11 @@
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
+using Gateway.Devices;
+using Gateway.Storage;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
 using Tunnel.Protocol;
 
 namespace Gateway.Tests.Harness;
@@ -11,12 +16,15 @@ internal sealed class GatewayProcess : IAsyncDisposable
     private readonly DirectoryInfo _folder;
     private readonly IReadOnlyList<string> _enter;
     private readonly List<string> _settings;
+    private Dictionary<string, string?>? _environment;
     private ChildProcess _process = null!;
 
-    private GatewayProcess(DirectoryInfo folder, IReadOnlyList<string> enter, List<string> settings, int port) =>
-        (_folder, _enter, _settings, Port) = (folder, enter, settings, port);
+    private GatewayProcess(DirectoryInfo folder, IReadOnlyList<string> enter, List<string> settings, int port, int adminPort) =>
+        (_folder, _enter, _settings, Port, AdminPort) = (folder, enter, settings, port, adminPort);
 
     public int Port { get; }
+
+    public int AdminPort { get; }
 
     public ChildProcess Process => _process;
 
@@ -25,7 +33,12 @@ internal sealed class GatewayProcess : IAsyncDisposable
     /// <summary>Starts a gateway and waits until it is ready.</summary>
     /// <param name="network">Where it runs; null: among the test's own loopback ports.</param>
     /// <param name="settings">Settings that differ from the tests' own, as key=value.</param>
-    public static async Task<GatewayProcess> StartAsync(NetworkNamespace? network = null, params string[] settings)
+    public static Task<GatewayProcess> StartAsync(NetworkNamespace? network = null, params string[] settings) => StartAsync(network, null, settings);
+
+    /// <summary>Starts a gateway with environment variables of its own, and waits until it is ready.</summary>
+    public static Task<GatewayProcess> StartWithAsync(Dictionary<string, string?> environment, params string[] settings) => StartAsync(null, environment, settings);
+
+    private static async Task<GatewayProcess> StartAsync(NetworkNamespace? network, Dictionary<string, string?>? environment, string[] settings)
     {
         var folder = Directory.CreateTempSubdirectory("gateway-");
         var (port, admin) = network is null ? (RedisServer.FreePort(), RedisServer.FreePort()) : (8080, 8081);
@@ -36,7 +49,7 @@ internal sealed class GatewayProcess : IAsyncDisposable
             ? (await TestStore.SettingsAsync(Path.Combine(folder.FullName, "data"))).Select(static setting => $"{setting.Key}={setting.Value}")
             : [$"Storage:DataDirectory={Path.Combine(folder.FullName, "data")}"]);
         all.AddRange(settings);
-        var gateway = new GatewayProcess(folder, [.. network?.Enter ?? []], [.. all.SelectMany(static setting => new[] { "--set", setting })], port);
+        var gateway = new GatewayProcess(folder, [.. network?.Enter ?? []], [.. all.SelectMany(static setting => new[] { "--set", setting })], port, admin) { _environment = environment };
         await gateway.RestartAsync();
         return gateway;
     }
@@ -72,10 +85,34 @@ internal sealed class GatewayProcess : IAsyncDisposable
         return new TestDevice(DeviceUuid.Parse(lines["uuid"]), lines["key"]);
     }
 
+    /// <summary>Adds many devices with their public URLs enabled, straight into the store.</summary>
+    public async Task<IReadOnlyList<TestDevice>> AddDevicesAsync(int count)
+    {
+        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.Configuration.AddInMemoryCollection(_settings.Where(static setting => setting != "--set")
+            .Select(static setting => setting.Split('=', 2)).Select(static pair => new KeyValuePair<string, string?>(pair[0], pair[1])));
+        builder.AddStorage();
+        builder.Services.AddSingleton(TimeProvider.System);
+        builder.Services.AddSingleton<DeviceStore>();
+        await using var services = builder.Services.BuildServiceProvider();
+        var redis = services.GetRequiredService<RedisConnection>();
+        await redis.StartAsync(CancellationToken.None);
+        await redis.FirstConnected;
+        var devices = new List<TestDevice>();
+        for (var i = 0; i < count; i++)
+        {
+            var (key, hash) = DeviceKeyHash.New();
+            devices.Add(new TestDevice(DeviceUuid.New(), key));
+            Assert.True(await services.GetRequiredService<DeviceStore>().AddAsync(devices[^1].Uuid, hash, null, publicUrl: true));
+        }
+
+        return devices;
+    }
+
     /// <summary>The agent of a device, as a process.</summary>
-    public ChildProcess StartAgent(TestDevice device, string? target = null) => ChildProcess.Start(
+    public ChildProcess StartAgent(TestDevice device, string? target = null, Dictionary<string, string?>? environment = null) => ChildProcess.Start(
         [.. _enter, "dotnet", Path.Combine(AppContext.BaseDirectory, "gateway-agent.dll"), "--gateway", TunnelAddress, "--uuid", $"{device.Uuid}", .. target is null ? Array.Empty<string>() : ["--target", target]],
-        new Dictionary<string, string?> { ["GATEWAY_KEY"] = device.Key });
+        new Dictionary<string, string?>(environment ?? [], StringComparer.Ordinal) { ["GATEWAY_KEY"] = device.Key });
 
     /// <summary>A visitor's address of a device.</summary>
     public string Url(TestDevice device, string path = "/") => $"http://{device.Uuid}.localhost:{Port}{path}";
@@ -112,5 +149,5 @@ internal sealed class GatewayProcess : IAsyncDisposable
     }
 
     private ChildProcess Run(params string[] verb) =>
-        ChildProcess.Start([.. _enter, "dotnet", Path.Combine(AppContext.BaseDirectory, "gateway.dll"), .. verb, .. _settings]);
+        ChildProcess.Start([.. _enter, "dotnet", Path.Combine(AppContext.BaseDirectory, "gateway.dll"), .. verb, .. _settings], _environment);
 }

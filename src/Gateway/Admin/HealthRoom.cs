@@ -1,45 +1,55 @@
+using Gateway.Certificates;
 using Gateway.Listeners;
 using Gateway.Storage;
 using Gateway.Tunnels;
+using Microsoft.Extensions.Options;
 
 namespace Gateway.Admin;
 
-/// <summary>What the admin listener says of this node.</summary>
+/// <summary>What the admin listener says of this node, to orchestrators and balancers.</summary>
 internal static class HealthRoom
 {
-    /// <summary><c>/healthz</c>: the process lives. <c>/readyz</c>: it can serve; 503 with the reasons when it cannot.</summary>
+    /// <summary>
+    /// <c>/healthz</c>: the process lives. <c>/startupz</c>: it has come up. <c>/readyz</c>: it can serve. 503 with the reasons
+    /// when not.
+    /// </summary>
     public static void MapHealth(this WebApplication app)
     {
         var node = app.Services.GetRequiredService<INode>();
         var redis = app.Services.GetRequiredService<RedisConnection>();
+        var certificates = app.Services.GetRequiredService<CertificateSelector>();
+        var needsCertificate = app.Services.GetRequiredService<IOptions<ListenerOptions>>().Value.Https.Length > 0;
+        var lifetime = app.Lifetime;
         app.Use(next => context => context.GetAudience() == Audience.Admin ? AnswerAsync(context) : next(context));
 
         Task AnswerAsync(HttpContext context) => context.Request.Path.Value switch
         {
             "/healthz" => WriteAsync(context, []),
-            "/readyz" => WriteAsync(context, Reasons()),
+            "/startupz" => WriteAsync(context, Reasons(
+                (!lifetime.ApplicationStarted.IsCancellationRequested, "The listeners are not open yet."),
+                (!redis.FirstConnected.IsCompletedSuccessfully, "Redis has not been reached yet."),
+                (needsCertificate && !certificates.HasCertificate, "There is no certificate for Listen:Https yet."))),
+            "/readyz" => WriteAsync(context, Reasons(
+                (!redis.IsConnected, "Redis does not answer."),
+                (needsCertificate && !certificates.HasCertificate, "There is no certificate for Listen:Https."),
+                (lifetime.ApplicationStopping.IsCancellationRequested, "The gateway is stopping."),
+                (node.IsDraining && !lifetime.ApplicationStopping.IsCancellationRequested, "The node drains."))),
             _ => NotFoundAsync(context),
         };
+    }
 
-        List<string> Reasons()
+    private static List<string> Reasons(params ReadOnlySpan<(bool Holds, string Reason)> checks)
+    {
+        var reasons = new List<string>();
+        foreach (var (holds, reason) in checks)
         {
-            var reasons = new List<string>();
-            if (!redis.IsConnected)
+            if (holds)
             {
-                reasons.Add("Redis does not answer.");
+                reasons.Add(reason);
             }
-
-            if (app.Lifetime.ApplicationStopping.IsCancellationRequested)
-            {
-                reasons.Add("The gateway is stopping.");
-            }
-            else if (node.IsDraining)
-            {
-                reasons.Add("The node drains.");
-            }
-
-            return reasons;
         }
+
+        return reasons;
     }
 
     private static Task WriteAsync(HttpContext context, List<string> reasons)
@@ -52,6 +62,6 @@ internal static class HealthRoom
     private static Task NotFoundAsync(HttpContext context)
     {
         context.Response.StatusCode = StatusCodes.Status404NotFound;
-        return context.Response.WriteAsync("Here are /healthz and /readyz.\n");
+        return context.Response.WriteAsync("Here are /healthz, /readyz, /startupz and /metrics.\n");
     }
 }

@@ -18,6 +18,9 @@ internal sealed partial class CertificateSelector(IOptions<CertificateOptions> o
     private SslServerAuthenticationOptions? _tls;
     private string _loaded = "";   // a hash: the key itself is not kept as text
 
+    /// <summary>Whether there is one to serve.</summary>
+    public bool HasCertificate => _tls is not null;
+
     /// <summary>Answers a handshake.</summary>
     /// <exception cref="InvalidOperationException">No certificate could be loaded yet; the handshake fails.</exception>
     public ValueTask<SslServerAuthenticationOptions> SelectAsync(TlsHandshakeCallbackContext context) =>

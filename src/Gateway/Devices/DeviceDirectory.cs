@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using Gateway.Storage;
+using Gateway.Telemetry;
 using Microsoft.Extensions.Options;
 using StackExchange.Redis;
 using Tunnel.Protocol;
@@ -13,7 +14,7 @@ namespace Gateway.Devices;
 /// Absence is remembered like a record, so that an unknown device and a disabled one are answered by the same steps.
 /// </summary>
 internal sealed partial class DeviceDirectory(
-    DeviceStore store, RedisConnection redis, IOptions<DeviceOptions> options, TimeProvider time, ILogger<DeviceDirectory> logger) : BackgroundService
+    DeviceStore store, RedisConnection redis, IOptions<DeviceOptions> options, GatewayMetrics metrics, TimeProvider time, ILogger<DeviceDirectory> logger) : BackgroundService
 {
     /// <summary>After Redis has failed to answer, it is not asked again for this long while what is known will do.</summary>
     private static readonly TimeSpan Respite = TimeSpan.FromMilliseconds(500);
@@ -27,7 +28,13 @@ internal sealed partial class DeviceDirectory(
     public ValueTask<(DeviceEntry Entry, DeviceEntry.Known Known)> FindAsync(DeviceUuid uuid)
     {
         var entry = _entries.TryGetValue(uuid, out var existing) ? existing : _entries.GetOrAdd(uuid, new DeviceEntry(uuid, store, time));
-        return entry.Fresh(_options.CacheTtl) is { } known ? ValueTask.FromResult((entry, known)) : AskAsync(uuid, entry);
+        if (entry.Fresh(_options.CacheTtl) is not { } known)
+        {
+            return AskAsync(uuid, entry);
+        }
+
+        metrics.LookedUp(GatewayMetrics.Lookup.Memory);
+        return ValueTask.FromResult((entry, known));
     }
 
     private async ValueTask<(DeviceEntry Entry, DeviceEntry.Known Known)> AskAsync(DeviceUuid uuid, DeviceEntry entry)
@@ -38,6 +45,7 @@ internal sealed partial class DeviceDirectory(
             try
             {
                 var known = await entry.RefreshAsync();
+                metrics.LookedUp(GatewayMetrics.Lookup.Redis);
                 if (known.Record is null && _entries.Count > _options.CacheCapacity)
                 {
                     // Floods of unknown names do not fill the memory: beyond the capacity, absence is not remembered.
@@ -52,9 +60,14 @@ internal sealed partial class DeviceDirectory(
             }
         }
 
-        return entry.Last is { } last && time.GetElapsedTime(last.ReadAt) <= _options.MaxStaleness
-            ? (entry, last)
-            : throw new StoreUnavailableException("The device is not known here, and Redis does not answer.");
+        if (entry.Last is { } last && time.GetElapsedTime(last.ReadAt) <= _options.MaxStaleness)
+        {
+            metrics.LookedUp(GatewayMetrics.Lookup.Stale);
+            return (entry, last);
+        }
+
+        metrics.LookedUp(GatewayMetrics.Lookup.Unavailable);
+        throw new StoreUnavailableException("The device is not known here, and Redis does not answer.");
     }
 
     /// <summary>A tunnel of the device came or went on this node: whoever waits for it looks again.</summary>

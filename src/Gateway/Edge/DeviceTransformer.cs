@@ -1,5 +1,6 @@
 using Gateway.Cluster;
 using Gateway.Listeners;
+using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Extensions.Primitives;
 using Microsoft.Net.Http.Headers;
 using Tunnel.Protocol;
@@ -43,6 +44,7 @@ internal sealed class DeviceTransformer(VisitorFields visitorFields, HostNames h
         }
 
         deadline.Meet();
+        AnsweredAt = System.Diagnostics.Stopwatch.GetTimestamp();
         if (proxyResponse.Headers.NonValidated.TryGetValues(ProxyStatus, out var status)
             && (AgentFailure(status.ToString()) ?? NodeFailure(status.ToString())) is { } failure)
         {
@@ -56,8 +58,17 @@ internal sealed class DeviceTransformer(VisitorFields visitorFields, HostNames h
         }
 
         KeepWithinHost(httpContext.Response.Headers);
+        if (!IsRegistered(httpContext.Response.StatusCode))
+        {
+            // A device may answer with any three digits; each would be a series of its own.
+            httpContext.Features.Get<IHttpMetricsTagsFeature>()?.MetricsDisabled = true;
+        }
+
         return true;
     }
+
+    // The ranges that IANA's registry of status codes fills (RFC 9110 section 16.2).
+    private static bool IsRegistered(int status) => status is (>= 100 and <= 104) or (>= 200 and <= 208) or 226 or (>= 300 and <= 308) or (>= 400 and <= 431) or 451 or (>= 500 and <= 511);
 
     /// <summary>Reads <c>gateway-agent; error=connection_refused</c>; null when the agent does not speak for itself.</summary>
     private static Failure? AgentFailure(string proxyStatus)

@@ -1,6 +1,8 @@
+using System.Diagnostics;
 using System.Net;
 using Gateway.Cluster;
 using Gateway.Listeners;
+using Gateway.Telemetry;
 using Gateway.Tunnels;
 using Microsoft.Extensions.Options;
 using Tunnel.Forwarding;
@@ -30,7 +32,7 @@ internal enum Repeatable
 
 /// <summary>Sends a visitor's request down a tunnel, or to the node that has one, and names what went wrong.</summary>
 internal sealed partial class EdgeForwarder(
-    IHttpForwarder forwarder, NodeClients peers, Nodes nodes, VisitorFields visitorFields, HostNames hosts, IOptions<EdgeOptions> options, ILogger<EdgeForwarder> logger)
+    IHttpForwarder forwarder, NodeClients peers, Nodes nodes, VisitorFields visitorFields, HostNames hosts, IOptions<EdgeOptions> options, GatewayMetrics metrics, ILogger<EdgeForwarder> logger)
 {
     // YARP's own timeout counts silence in either direction; a quiet stream is none of the gateway's business.
     private static readonly ForwarderRequestConfig Config = new()
@@ -54,10 +56,11 @@ internal sealed partial class EdgeForwarder(
         {
             case RouteResult.Local { Tunnel: var tunnel }:
                 return await SendAsync(
-                    context, uuid, tunnel.Client.Invoker, TunnelClient.DestinationPrefix, new DeviceTransformer(visitorFields, hosts, deadline, null), deadline, publicUrlClosed);
+                    context, uuid, Span.Tunnel(tunnel), tunnel.Client.Invoker, TunnelClient.DestinationPrefix, new DeviceTransformer(visitorFields, hosts, deadline, null), deadline, publicUrlClosed);
             case RouteResult.Remote { Node: var node }:
+                metrics.Hopped();
                 var attempt = await SendAsync(
-                    context, uuid, peers.For(node), NodeClients.DestinationPrefix, new DeviceTransformer(visitorFields, hosts, deadline, uuid), deadline, publicUrlClosed);
+                    context, uuid, Span.Hop(node), peers.For(node), NodeClients.DestinationPrefix, new DeviceTransformer(visitorFields, hosts, deadline, uuid), deadline, publicUrlClosed);
                 if (attempt.Failure?.Reason == Failure.NodeUnreachable.Reason)
                 {
                     nodes.MarkUnreachable(node);
@@ -71,22 +74,32 @@ internal sealed partial class EdgeForwarder(
 
     /// <summary>Forwards a request that another node has handed over; that node knows the visitor and the limits.</summary>
     public Task<Attempt> ForwardHopAsync(HttpContext context, DeviceTunnel tunnel) =>
-        SendAsync(context, tunnel.Uuid, tunnel.Client.Invoker, TunnelClient.DestinationPrefix, new HopTransformer(), null, CancellationToken.None);
+        SendAsync(context, tunnel.Uuid, Span.Tunnel(tunnel), tunnel.Client.Invoker, TunnelClient.DestinationPrefix, new HopTransformer(), null, CancellationToken.None);
 
     private async Task<Attempt> SendAsync(
-        HttpContext context, DeviceUuid uuid, HttpMessageInvoker invoker, string prefix, EdgeTransformer transformer, ResponseDeadline? deadline, CancellationToken publicUrlClosed)
+        HttpContext context, DeviceUuid uuid, Span where, HttpMessageInvoker invoker, string prefix, EdgeTransformer transformer, ResponseDeadline? deadline, CancellationToken publicUrlClosed)
     {
+        using var span = where.Start(context, uuid);
+        var started = Stopwatch.GetTimestamp();
         var prepared = PromptRequest.Prepare(context, invoker, deadline is null ? null : deadline.Extend);
         var error = await forwarder.SendAsync(context, prefix, prepared, Config, transformer, deadline?.Token ?? CancellationToken.None);
+        if (transformer.AnsweredAt is { } answeredAt)
+        {
+            metrics.Answered(Stopwatch.GetElapsedTime(started, answeredAt));
+        }
+
+        span?.SetTag("http.response.status_code", context.Response.StatusCode);
         if (error == ForwarderError.None || transformer.HasAnswered)
         {
             return transformer.Failure is { } named ? new Attempt(named, MayRepeat(context, named)) : default;
         }
 
+        metrics.ForwarderFailed(error.ToString());
         var exception = context.GetForwarderErrorFeature()?.Exception;
         var failure = publicUrlClosed.IsCancellationRequested ? Failure.NotFound
             : deadline is { HasPassed: true } ? Failure.AppTimeout
             : Explain(error, exception, toNode: prefix == NodeClients.DestinationPrefix);
+        span?.Fail(failure.Reason);
         if (!context.RequestAborted.IsCancellationRequested)
         {
             var cause = exception?.GetBaseException().Message;
@@ -94,6 +107,29 @@ internal sealed partial class EdgeForwarder(
         }
 
         return new Attempt(failure, MayRepeat(context, failure));
+    }
+
+    /// <summary>The client's span of one way (HTTP's semantic conventions, "HTTP client span"); costs nothing while nobody traces.</summary>
+    private readonly record struct Span(string Name, string Key, string Value)
+    {
+        public static Span Tunnel(DeviceTunnel tunnel) => new("tunnel", "gateway.tunnel.id", tunnel.ConnectionId);
+
+        public static Span Hop(NodeRecord node) => new("hop", "gateway.node.id", node.Id);
+
+        public Activity? Start(HttpContext context, DeviceUuid uuid)
+        {
+            if (!GatewayTracing.Source.HasListeners() || GatewayTracing.Source.StartActivity(Name, ActivityKind.Client) is not { } span)
+            {
+                return null;
+            }
+
+            span.SetTag("http.request.method", context.Request.Method);
+            span.SetTag("network.protocol.name", "http");
+            span.SetTag("network.protocol.version", "2");
+            span.SetTag(Key, Value);
+            span.SetTag(GatewayTracing.DeviceUuid, uuid.ToString());
+            return span;
+        }
     }
 
     private static Repeatable MayRepeat(HttpContext context, Failure failure)

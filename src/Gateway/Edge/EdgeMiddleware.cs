@@ -30,12 +30,11 @@ internal sealed class EdgeMiddleware(
     public async Task InvokeAsync(HttpContext context)
     {
         using var visit = visits.Begin();
-        using var counted = metrics.Visit();
+        using var counted = metrics.Visit(isWebSocket: IsWebSocket(context));
         if (await TryServeAsync(context) is { } failure && !context.RequestAborted.IsCancellationRequested)
         {
             // 6. Every failure has a name.
-            metrics.Failed(failure.Reason);
-            await FailureResponse.WriteAsync(context, failure);
+            await FailureResponse.WriteAsync(context, failure, metrics);
         }
     }
 
@@ -164,9 +163,7 @@ internal sealed class EdgeMiddleware(
 
     private static Failure? Refuse(HttpContext context)
     {
-        var isExtendedConnect = context.Features.Get<IHttpExtendedConnectFeature>() is { IsExtendedConnect: true } connect
-            && "websocket".Equals(connect.Protocol, StringComparison.OrdinalIgnoreCase);
-        if (HttpMethods.IsConnect(context.Request.Method) && !isExtendedConnect)
+        if (HttpMethods.IsConnect(context.Request.Method) && !IsWebSocket(context))
         {
             return Failure.MethodNotAllowed;
         }
@@ -184,6 +181,13 @@ internal sealed class EdgeMiddleware(
 
         return null;
     }
+
+    // Over HTTP/1.1 an upgrade, over HTTP/2 an extended CONNECT (RFC 8441).
+    private static bool IsWebSocket(HttpContext context) =>
+        HttpProtocol.IsHttp11(context.Request.Protocol)
+            ? context.Request.Headers.Upgrade is [{ } upgrade] && upgrade.Equals("websocket", StringComparison.OrdinalIgnoreCase)
+            : context.Features.Get<IHttpExtendedConnectFeature>() is { IsExtendedConnect: true } connect
+                && "websocket".Equals(connect.Protocol, StringComparison.OrdinalIgnoreCase);
 
     // "OPTIONS *" asks about the server and not about a resource (RFC 9110 section 9.3.7); for a device's host the gateway is the server.
     private static bool IsServerWideOptions(HttpContext context)

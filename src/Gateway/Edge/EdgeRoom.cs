@@ -1,6 +1,7 @@
 using Gateway.Listeners;
 using Gateway.Listeners.Http1;
 using Gateway.Listeners.Http2;
+using Gateway.Telemetry;
 using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.Extensions.Options;
 
@@ -20,15 +21,26 @@ internal static class EdgeRoom
         services.AddSingleton<EdgeMiddleware>();
         services.AddSingleton<HopEndpoint>();
         services.AddHostedService<Departure>();
+        services.AddSingleton<VisitorAddresses>();
+        services.AddSingleton<AccessLog>();
+        services.AddSingleton<VisitObserver>();
+    }
+
+    /// <summary>Comes before everybody, so that refusals are seen too.</summary>
+    public static void UseVisitObserver(this WebApplication app)
+    {
+        var observer = app.Services.GetRequiredService<VisitObserver>();
+        app.Use(next => context => observer.InvokeAsync(context, next));
     }
 
     /// <summary>What is ambiguous is refused before anybody acts upon it.</summary>
     public static void UseStrictness(this WebApplication app)
     {
+        var metrics = app.Services.GetRequiredService<GatewayMetrics>();
         app.UseStrictHttp1Refusal(RefuseAsync);
         app.UseStrictHttp2Refusal(RefuseAsync);
 
-        static Task RefuseAsync(HttpContext context, string rule) => FailureResponse.WriteAsync(context, Failure.BadRequest.Because(rule));
+        Task RefuseAsync(HttpContext context, string rule) => FailureResponse.WriteAsync(context, Failure.BadRequest.Because(rule), metrics);
     }
 
     /// <summary>A node that goes away lets each connection end with its next answer (<c>Connection: close</c>, or GOAWAY), so that clients look elsewhere.</summary>

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Net.Mime;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using Gateway.Telemetry;
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.Net.Http.Headers;
 
@@ -15,8 +16,10 @@ internal static class FailureResponse
 
     private static readonly string PageTemplate = ReadTemplate();
 
-    public static Task WriteAsync(HttpContext context, Failure failure)
+    public static Task WriteAsync(HttpContext context, Failure failure, GatewayMetrics metrics)
     {
+        metrics.Failed(failure.Reason);
+        context.Features.Get<VisitNotes>()?.Failure = failure.Reason;
         var response = context.Response;
         if (response.HasStarted)
         {

@@ -10,6 +10,9 @@ internal abstract class EdgeTransformer : TransparentTransformer
 
     /// <summary>Set when the answer is none of the application.</summary>
     public Failure? Failure { get; protected set; }
+
+    /// <summary>When the head of an answer to a visitor arrived, the agent's own included (<see cref="System.Diagnostics.Stopwatch"/>); null before.</summary>
+    public long? AnsweredAt { get; protected set; }
 }
 
 /// <summary>
@@ -23,6 +26,7 @@ internal sealed class HopTransformer : EdgeTransformer
     {
         await base.TransformRequestAsync(httpContext, proxyRequest, destinationPrefix, cancellationToken);
         proxyRequest.Headers.Remove(HopProtocol.DeviceHeader);
+        VisitorFields.TryPassSpan(proxyRequest);
     }
 
     public override async ValueTask<bool> TransformResponseAsync(

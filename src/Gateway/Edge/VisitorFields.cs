@@ -21,6 +21,19 @@ internal sealed class VisitorFields(IOptions<EdgeOptions> options)
 
     private readonly IPNetwork[] _trusted = [.. options.Value.TrustedProxies.Select(static text => IPNetwork.Parse(text))];
 
+    /// <summary>Who asks: the peer, or whom a trusted proxy names last.</summary>
+    public IPAddress AddressOf(HttpContext context)
+    {
+        var address = Normalize(context.Connection.RemoteIpAddress);
+        if (IsTrusted(address) && context.Request.Headers[For].ToString() is { Length: > 0 } said
+            && IPAddress.TryParse(said.AsSpan(said.LastIndexOf(',') + 1).Trim(), out var named))
+        {
+            return Normalize(named);
+        }
+
+        return address;
+    }
+
     public void Write(HttpContext context, HttpRequestMessage request)
     {
         var address = Normalize(context.Connection.RemoteIpAddress);
@@ -44,21 +57,30 @@ internal sealed class VisitorFields(IOptions<EdgeOptions> options)
         WriteTrace(context, request);
     }
 
+    /// <summary>Makes what comes next a child of the current span (W3C Trace Context); false when there is none.</summary>
+    public static bool TryPassSpan(HttpRequestMessage request)
+    {
+        if (Activity.Current is not { IdFormat: ActivityIdFormat.W3C, Id: { } traceparent } activity)
+        {
+            return false;
+        }
+
+        request.Headers.Remove(TraceParent);
+        request.Headers.Remove("tracestate");
+        request.Headers.TryAddWithoutValidation(TraceParent, traceparent);
+        if (activity.TraceStateString is { Length: > 0 } state)
+        {
+            request.Headers.TryAddWithoutValidation("tracestate", state);
+        }
+
+        return true;
+    }
+
     // Of a traced request the device sees the gateway's span; of another one what the visitor said, or a trace of its own,
     // so that an application's log always has one to name.
     private static void WriteTrace(HttpContext context, HttpRequestMessage request)
     {
-        if (Activity.Current is { IdFormat: ActivityIdFormat.W3C, Id: { } traceparent } activity)
-        {
-            request.Headers.Remove(TraceParent);
-            request.Headers.Remove("tracestate");
-            request.Headers.TryAddWithoutValidation(TraceParent, traceparent);
-            if (activity.TraceStateString is { Length: > 0 } state)
-            {
-                request.Headers.TryAddWithoutValidation("tracestate", state);
-            }
-        }
-        else if (context.Request.Headers[TraceParent] is not [{ } given] || !ActivityContext.TryParse(given, null, out _))
+        if (!TryPassSpan(request) && (context.Request.Headers[TraceParent] is not [{ } given] || !ActivityContext.TryParse(given, null, out _)))
         {
             // Not sampled: nobody records it here.
             request.Headers.Remove(TraceParent);

@@ -10,5 +10,6 @@ internal static class StorageRoom
         builder.Services.AddSingleton<IValidateOptions<StorageOptions>, StorageOptions.Validator>();
         builder.Services.AddSingleton<RedisConnection>();
         builder.Services.AddHostedService(static services => services.GetRequiredService<RedisConnection>());
+        builder.Services.AddHostedService<StoreWatch>();
     }
 }

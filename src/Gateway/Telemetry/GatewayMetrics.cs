@@ -2,52 +2,167 @@ using System.Diagnostics.Metrics;
 
 namespace Gateway.Telemetry;
 
-/// <summary>What operators count. A device's uuid is never a label.</summary>
+/// <summary>
+/// What operators count; docs/metrics.md lists it. Names and units are OpenTelemetry's, every label has a small fixed set of
+/// values, and a device's uuid is none of them. Counting allocates nothing.
+/// </summary>
 internal sealed class GatewayMetrics
 {
     public const string MeterName = "Gateway";
 
+    // Seconds: from a reconnect gone wrong to a month.
+    private static readonly InstrumentAdvice<double> TunnelLives = new() { HistogramBucketBoundaries = [1, 10, 60, 300, 1800, 3600, 21_600, 86_400, 604_800, 2_592_000] };
+
+    // Seconds: a device on the same desk answers in a millisecond, a long poll in minutes.
+    private static readonly InstrumentAdvice<double> Waits = new() { HistogramBucketBoundaries = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300] };
+
+    private readonly Meter _meter;
     private readonly UpDownCounter<long> _tunnels;
-    private readonly Counter<long> _refusedTunnels;
+    private readonly Counter<long> _tunnelConnects;
+    private readonly Histogram<double> _tunnelDuration;
     private readonly UpDownCounter<long> _visits;
     private readonly Counter<long> _failures;
     private readonly Counter<long> _repeated;
     private readonly UpDownCounter<long> _held;
+    private readonly Counter<long> _hops;
+    private readonly Histogram<double> _responseDelay;
+    private readonly Counter<long> _forwarderErrors;
+    private readonly Counter<long> _lookups;
+    private readonly Histogram<double> _storeDuration;
 
     public GatewayMetrics(IMeterFactory meters)
     {
-        var meter = meters.Create(MeterName);
+        var meter = _meter = meters.Create(MeterName);
         _tunnels = meter.CreateUpDownCounter<long>("gateway.tunnels.active", "{tunnel}", "Tunnels that are up on this node.");
-        _refusedTunnels = meter.CreateCounter<long>("gateway.tunnels.refused", "{tunnel}", "Handshakes refused because the uuid and the key do not belong together.");
-        _visits = meter.CreateUpDownCounter<long>("gateway.requests.active", "{request}", "Visitors' requests in flight on this node, open streams among them.");
+        _tunnelConnects = meter.CreateCounter<long>("gateway.tunnel.connects", "{tunnel}", "Devices' handshakes, by outcome.");
+        _tunnelDuration = meter.CreateHistogram("gateway.tunnel.duration", "s", "How long tunnels lived, by the reason of their end.", advice: TunnelLives);
+        _visits = meter.CreateUpDownCounter<long>("gateway.requests.active", "{request}", "Visitors' requests in flight on this node, by kind; open streams among them.");
         _failures = meter.CreateCounter<long>("gateway.requests.failed", "{request}", "Requests that the gateway answered itself, by reason.");
         _repeated = meter.CreateCounter<long>("gateway.requests.repeated", "{request}", "Requests that were sent another way after a first one had failed.");
         _held = meter.CreateUpDownCounter<long>("gateway.requests.held", "{request}", "Requests that wait for a device to return.");
+        _hops = meter.CreateCounter<long>("gateway.node.hops", "{request}", "Requests that went to another node, which has the device's tunnel.");
+        _responseDelay = meter.CreateHistogram("gateway.response.delay", "s", "From a request's forwarding to the head of the application's answer.", advice: Waits);
+        _forwarderErrors = meter.CreateCounter<long>("gateway.forwarder.errors", "{error}", "Exchanges with a device that broke off, by the forwarder's error.");
+        _lookups = meter.CreateCounter<long>("gateway.device.lookups", "{lookup}", "Questions for a device's flag or key, by what answered them.");
+        _storeDuration = meter.CreateHistogram("db.client.operation.duration", "s", "How long Redis took to answer, by command.", advice: Waits);
     }
 
-    public Counted TunnelUp() => new(_tunnels);
+    /// <summary>How a device's handshake ended.</summary>
+    public static class Connect
+    {
+        public const string Accepted = "accepted";
+        public const string Malformed = "malformed";
+        public const string WrongKey = "wrong_key";
+        public const string Stopping = "stopping";
+        public const string StoreUnavailable = "store_unavailable";
 
-    public void TunnelRefused() => _refusedTunnels.Add(1);
+        /// <summary>The device has a tunnel here, and asked for another node.</summary>
+        public const string Elsewhere = "elsewhere";
+    }
 
-    public Counted Visit() => new(_visits);
+    /// <summary>Why a tunnel ended.</summary>
+    public static class TunnelEnd
+    {
+        /// <summary>The device, or the network between, ended it.</summary>
+        public const string Lost = "lost";
+
+        /// <summary>The device has more than it may have; the oldest went.</summary>
+        public const string Surplus = "surplus";
+
+        /// <summary>The gateway stops.</summary>
+        public const string Stopping = "stopping";
+    }
+
+    /// <summary>What answered a question for a device.</summary>
+    public static class Lookup
+    {
+        public const string Memory = "memory";
+        public const string Redis = "redis";
+
+        /// <summary>Memory, of an age that only Redis' absence excuses.</summary>
+        public const string Stale = "stale";
+
+        /// <summary>Nothing did.</summary>
+        public const string Unavailable = "unavailable";
+    }
+
+    public Counted TunnelUp() => new(_tunnels, null);
+
+    public void TunnelConnect(string outcome) => _tunnelConnects.Add(1, new KeyValuePair<string, object?>("outcome", outcome));
+
+    public void TunnelEnded(TimeSpan lived, string reason) => _tunnelDuration.Record(lived.TotalSeconds, new KeyValuePair<string, object?>("reason", reason));
+
+    public Counted Visit(bool isWebSocket) => new(_visits, isWebSocket ? "websocket" : "http");
 
     public void Repeated() => _repeated.Add(1);
 
-    public Counted Hold() => new(_held);
+    public Counted Hold() => new(_held, null);
+
+    public void Hopped() => _hops.Add(1);
 
     public void Failed(string reason) => _failures.Add(1, new KeyValuePair<string, object?>("error.type", reason));
+
+    public void Answered(TimeSpan delay) => _responseDelay.Record(delay.TotalSeconds);
+
+    public void ForwarderFailed(string error) => _forwarderErrors.Add(1, new KeyValuePair<string, object?>("error.type", error));
+
+    public void LookedUp(string source) => _lookups.Add(1, new KeyValuePair<string, object?>("source", source));
+
+    public void StoreAnswered(string operation, TimeSpan duration) => _storeDuration.Record(
+        duration.TotalSeconds, new KeyValuePair<string, object?>("db.system.name", "redis"), new KeyValuePair<string, object?>("db.operation.name", operation));
+
+    /// <summary>Asks, whenever somebody collects, whether Redis answers.</summary>
+    public void ObserveStore(Func<bool> isUp) =>
+        _meter.CreateObservableUpDownCounter("gateway.store.up", () => isUp() ? 1L : 0L, "{store}", "1 while Redis answers, 0 while it is away.");
+
+    /// <summary>Asks, whenever somebody collects, whether the node drains.</summary>
+    public void ObserveDraining(Func<bool> isDraining) =>
+        _meter.CreateObservableUpDownCounter("gateway.node.draining", () => isDraining() ? 1L : 0L, "{node}", "1 while the node sends its devices elsewhere.");
+
+    /// <summary>Asks, whenever somebody collects, how many devices have a tunnel here.</summary>
+    public void ObserveDevices(Func<long> connected) =>
+        _meter.CreateObservableUpDownCounter("gateway.devices.connected", connected, "{device}", "Devices that have a tunnel to this node.");
+
+    /// <summary>Asks, whenever somebody collects, for the bytes that have crossed all tunnels.</summary>
+    public void ObserveTraffic(Func<(long Received, long Sent)> bytes) =>
+        _meter.CreateObservableCounter(
+            "gateway.tunnel.io",
+            () =>
+            {
+                var (received, sent) = bytes();
+                return (Measurement<long>[])
+                [
+                    new(received, new KeyValuePair<string, object?>("network.io.direction", "receive")),
+                    new(sent, new KeyValuePair<string, object?>("network.io.direction", "transmit")),
+                ];
+            },
+            "By",
+            "Bytes that crossed tunnels, from devices (receive) and to them (transmit), HTTP/2's own among them, TLS's not.");
 
     /// <summary>One more until disposed of.</summary>
     public readonly struct Counted : IDisposable
     {
         private readonly UpDownCounter<long> _counter;
+        private readonly string? _kind;
 
-        internal Counted(UpDownCounter<long> counter)
+        internal Counted(UpDownCounter<long> counter, string? kind)
         {
-            _counter = counter;
-            _counter.Add(1);
+            (_counter, _kind) = (counter, kind);
+            Add(1);
         }
 
-        public void Dispose() => _counter.Add(-1);
+        public void Dispose() => Add(-1);
+
+        private void Add(long change)
+        {
+            if (_kind is null)
+            {
+                _counter.Add(change);
+            }
+            else
+            {
+                _counter.Add(change, new KeyValuePair<string, object?>("kind", _kind));
+            }
+        }
     }
 }

@@ -23,4 +23,7 @@ internal sealed class DeviceTunnel(DeviceUuid uuid, string connectionId, TunnelC
 
     /// <summary>When the tunnel came up.</summary>
     public DateTimeOffset Since => since;
+
+    /// <summary>Set when newer tunnels of the device took this one's place.</summary>
+    public bool IsSurplus { get; set; }
 }

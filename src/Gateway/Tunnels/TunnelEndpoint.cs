@@ -18,6 +18,7 @@ internal sealed partial class TunnelEndpoint(
     DeviceDirectory devices,
     TunnelRegistry registry,
     FailureDelay failures,
+    TunnelTraffic traffic,
     GatewayMetrics metrics,
     IOptions<TunnelOptions> options,
     INode node,
@@ -31,6 +32,7 @@ internal sealed partial class TunnelEndpoint(
     {
         if (Explain(context) is { } error)
         {
+            metrics.TunnelConnect(GatewayMetrics.Connect.Malformed);
             await TunnelRefusal.WriteAsync(context, StatusCodes.Status400BadRequest, error);
             return;
         }
@@ -38,6 +40,7 @@ internal sealed partial class TunnelEndpoint(
         // A balancer may lead the next attempt elsewhere: at once, where there is an elsewhere.
         if (node.IsDraining || lifetime.ApplicationStopping.IsCancellationRequested)
         {
+            metrics.TunnelConnect(GatewayMetrics.Connect.Stopping);
             context.Response.Headers.RetryAfter = node.HasOther ? "0" : "1";
             await TunnelRefusal.WriteAsync(context, StatusCodes.Status503ServiceUnavailable, "This node is about to stop; dial again.");
             return;
@@ -51,6 +54,7 @@ internal sealed partial class TunnelEndpoint(
         }
         catch (StoreUnavailableException)
         {
+            metrics.TunnelConnect(GatewayMetrics.Connect.StoreUnavailable);
             context.Response.Headers.RetryAfter = "2";
             await TunnelRefusal.WriteAsync(context, StatusCodes.Status503ServiceUnavailable, "The gateway cannot check keys at the moment; dial again.");
             return;
@@ -58,7 +62,7 @@ internal sealed partial class TunnelEndpoint(
 
         if (!accepted)
         {
-            metrics.TunnelRefused();
+            metrics.TunnelConnect(GatewayMetrics.Connect.WrongKey);
             LogRefused(logger, context.Connection.RemoteIpAddress);
             await failures.CountAsync(context.Connection.RemoteIpAddress, context.RequestAborted);
             context.Response.Headers.WWWAuthenticate = "Bearer";
@@ -69,6 +73,7 @@ internal sealed partial class TunnelEndpoint(
         context.Response.Headers[TunnelProtocol.NodeHeader] = node.Id;
         if (Avoids(context, node.Id) && node.HasOther)
         {
+            metrics.TunnelConnect(GatewayMetrics.Connect.Elsewhere);
             await TunnelRefusal.WriteAsync(context, StatusCodes.Status409Conflict, "This node has a tunnel of the device; dial again to reach another one.");
             return;
         }
@@ -141,14 +146,17 @@ internal sealed partial class TunnelEndpoint(
         context.Response.Headers.Upgrade = TunnelProtocol.UpgradeToken;
         context.Response.Headers[TunnelProtocol.AlpnHeader] = TunnelProtocol.AlpnHttp2;
         var stream = await context.Features.GetRequiredFeature<IHttpUpgradeFeature>().UpgradeAsync();
-        await using var client = new TunnelClient(stream, options.Value.Http2);
+        await using var client = new TunnelClient(stream, options.Value.Http2, traffic);
         var tunnel = new DeviceTunnel(
             uuid, Guid.NewGuid().ToString("N"), client, context.Request.Headers.UserAgent.ToString(), context.Connection.RemoteIpAddress, time.GetUtcNow());
         foreach (var surplus in registry.Add(tunnel))
         {
+            surplus.IsSurplus = true;
             await surplus.Client.DisposeAsync();
         }
 
+        metrics.TunnelConnect(GatewayMetrics.Connect.Accepted);
+        var upSince = time.GetTimestamp();
         LogUp(logger, uuid, context.Connection.RemoteIpAddress);
         using var counted = metrics.TunnelUp();
         try
@@ -158,6 +166,11 @@ internal sealed partial class TunnelEndpoint(
         finally
         {
             registry.Remove(tunnel);
+            metrics.TunnelEnded(
+                time.GetElapsedTime(upSince),
+                tunnel.IsSurplus ? GatewayMetrics.TunnelEnd.Surplus
+                : lifetime.ApplicationStopping.IsCancellationRequested ? GatewayMetrics.TunnelEnd.Stopping
+                : GatewayMetrics.TunnelEnd.Lost);
             LogDown(logger, uuid);
         }
     }

@@ -1,5 +1,7 @@
 using Gateway.Listeners;
+using Gateway.Telemetry;
 using Microsoft.Extensions.Options;
+using Tunnel.Protocol.GatewaySide;
 
 namespace Gateway.Tunnels;
 
@@ -10,6 +12,7 @@ internal static class TunnelsRoom
         builder.Services.AddOptions<TunnelOptions>().BindConfiguration(TunnelOptions.Section).ValidateOnStart();
         builder.Services.AddSingleton<IValidateOptions<TunnelOptions>, TunnelOptions.Validator>();
         builder.Services.AddSingleton<TunnelRegistry>();
+        builder.Services.AddSingleton<TunnelTraffic>();
         builder.Services.AddSingleton<FailureDelay>();
         builder.Services.AddSingleton<TunnelEndpoint>();
     }
@@ -19,6 +22,13 @@ internal static class TunnelsRoom
     {
         var endpoint = app.Services.GetRequiredService<TunnelEndpoint>();
         var hosts = app.Services.GetRequiredService<HostNames>();
+        var metrics = app.Services.GetRequiredService<GatewayMetrics>();
+        var registry = app.Services.GetRequiredService<TunnelRegistry>();
+        var traffic = app.Services.GetRequiredService<TunnelTraffic>();
+        var node = app.Services.GetRequiredService<INode>();
+        metrics.ObserveDevices(() => registry.Devices);
+        metrics.ObserveDraining(() => node.IsDraining);
+        metrics.ObserveTraffic(() => (traffic.Received, traffic.Sent));
         app.Use(next => context =>
         {
             if (!hosts.IsTunnel(context.Request.Host.Value))

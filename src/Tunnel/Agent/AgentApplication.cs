@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging.Console;
+using Shared;
 using Tunnel.Protocol.DeviceSide;
 
 namespace Tunnel.Agent;
@@ -28,6 +29,8 @@ internal static class AgentApplication
             _ when category?.StartsWith("Yarp", StringComparison.Ordinal) == true => LogLevel.None,
             _ => LogLevel.Information,
         }));
+        builder.AddTracing(settings);
+        builder.Services.AddHostedService<ServiceManager>();
         builder.WebHost.UseKestrelCore().ConfigureKestrel(static kestrel => kestrel.AddServerHeader = false);
         builder.WebHost.UseDeviceTunnel(tunnel =>
         {

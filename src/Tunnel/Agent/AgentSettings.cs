@@ -21,6 +21,8 @@ internal sealed record AgentSettings
 
     /// <summary>How many tunnels, to different nodes where there are several.</summary>
     public int Connections { get; init; } = 2;
+    /// <summary>Where spans of requests that the gateway traces are sent to (OTLP over HTTP); null: nowhere.</summary>
+    public Uri? Otlp { get; init; }
 
     /// <summary>Looks a setting up by flag, then environment, then file.</summary>
     /// <param name="flag">The value of a command line flag, by the setting's name.</param>
@@ -63,6 +65,7 @@ internal sealed record AgentSettings
         var insecure = Find("target-insecure", "GATEWAY_TARGET_INSECURE") ?? "false";
         var ca = Find("ca", "GATEWAY_CA");
         var connections = Find("connections", "GATEWAY_CONNECTIONS") ?? "2";
+        var otlp = Find("otlp", "OTEL_EXPORTER_OTLP_ENDPOINT");
 
         return new AgentSettings
         {
@@ -75,6 +78,9 @@ internal sealed record AgentSettings
             Connections = int.TryParse(connections, NumberStyles.None, CultureInfo.InvariantCulture, out var count) && count is >= 1 and <= 8 ? count
                 : throw new SettingsException($"--connections (GATEWAY_CONNECTIONS) is \"{connections}\": give 1 to 8."),
             TrustedRoots = ca is null ? null : ReadRoots(ca),
+            Otlp = otlp is null ? null
+                : Uri.TryCreate(otlp, UriKind.Absolute, out var receiver) && receiver.Scheme is "http" or "https" ? receiver
+                : throw new SettingsException($"--otlp (OTEL_EXPORTER_OTLP_ENDPOINT) is \"{otlp}\": give the receiver's address, e.g. http://collector:4318."),
         };
     }
 

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Authentication;
@@ -32,8 +33,10 @@ internal sealed partial class AppForwarder(
     public async Task ForwardAsync(HttpContext context)
     {
         WebSocketFarewell.Arm(context, lifetime.ApplicationStopping);
-        var transformer = new AppTransformer();
+        using var span = AgentTracing.Start(context);
+        var transformer = new AppTransformer(span);
         var error = await SendAsync(context, transformer);
+        span?.SetTag("http.response.status_code", context.Response.StatusCode);
         if (transformer.SwitchedUnasked)
         {
             await AnswerAsync(context, StatusCodes.Status502BadGateway, "http_protocol_error", null);
@@ -73,6 +76,7 @@ internal sealed partial class AppForwarder(
     /// <summary>Says, if it still can, that this answer is the agent's: by <c>Proxy-Status</c> (RFC 9209 section 2.3).</summary>
     private async Task AnswerAsync(HttpContext context, int status, string error, Exception? exception)
     {
+        Activity.Current?.SetTag("error.type", error).SetStatus(ActivityStatusCode.Error);
         LogFailed(logger, settings.Target, error, exception?.GetBaseException().Message);
         if (!context.Response.HasStarted)
         {
@@ -138,10 +142,20 @@ internal sealed partial class AppForwarder(
     [LoggerMessage(Level = LogLevel.Warning, Message = "The application at {Target} could not be asked: {Error} ({Reason})")]
     private static partial void LogFailed(ILogger logger, Uri target, string error, string? reason);
 
-    private sealed class AppTransformer : TransparentTransformer
+    private sealed class AppTransformer(Activity? span) : TransparentTransformer
     {
         /// <summary>The application answered 101 to a request that did not ask for it.</summary>
         public bool SwitchedUnasked { get; private set; }
+
+        public override async ValueTask TransformRequestAsync(
+            HttpContext httpContext, HttpRequestMessage proxyRequest, string destinationPrefix, CancellationToken cancellationToken)
+        {
+            await base.TransformRequestAsync(httpContext, proxyRequest, destinationPrefix, cancellationToken);
+            if (span is not null)
+            {
+                AgentTracing.Pass(span, proxyRequest);
+            }
+        }
 
         public override async ValueTask<bool> TransformResponseAsync(HttpContext httpContext, HttpResponseMessage? proxyResponse, CancellationToken cancellationToken)
         {

@@ -10,11 +10,12 @@ var target = new Option<string>("--target", "-t") { HelpName = "url", Descriptio
 var insecure = new Option<bool>("--target-insecure") { Description = "Accept any certificate of an https application [GATEWAY_TARGET_INSECURE]" };
 var ca = new Option<string>("--ca") { HelpName = "file", Description = "PEM certificates that the gateway's may come from, instead of the system's [GATEWAY_CA]" };
 var connections = new Option<string>("--connections") { HelpName = "1-8", Description = "How many tunnels, to different nodes of the gateway where there are several; 1 where bytes are paid for [GATEWAY_CONNECTIONS; default 2]" };
+var otlp = new Option<string>("--otlp") { HelpName = "url", Description = "Where spans of traced requests go, OTLP over HTTP [OTEL_EXPORTER_OTLP_ENDPOINT]" };
 var config = new Option<string>("--config", "-c") { HelpName = "file", Description = "NAME=value lines with the variables above; flags and environment win [GATEWAY_CONFIG]" };
 
 var command = new RootCommand("Keeps a tunnel to the device gateway and hands its visitors to the application on this device.\n\nProxies: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY (http, socks4, socks4a, socks5).\nExit status: 0 stopped, 2 wrong usage, 78 wrong configuration.")
 {
-    gateway, uuid, keyFile, key, target, insecure, ca, connections, config,
+    gateway, uuid, keyFile, key, target, insecure, ca, connections, otlp, config,
 };
 
 command.SetAction(async (arguments, cancellationToken) =>

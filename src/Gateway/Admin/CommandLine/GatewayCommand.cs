@@ -60,6 +60,7 @@ internal static class GatewayCommand
             run,
             DeviceCommands.CreateDevice(Configure),
             DeviceCommands.CreatePublicUrl(Configure),
+            HealthCommand.Create(),
             config,
             set,
         };
@@ -76,6 +77,7 @@ internal static class GatewayCommand
         app.Services.GetRequiredService<IStartupValidator>().Validate();
         var store = app.Services.GetRequiredService<RedisConnection>().FirstConnected;
         var background = app.Services.GetServices<IHostedService>().OfType<BackgroundService>().ToList();
+        using var reload = ConfigurationReload.OnHangup(app, configure);
         await app.RunAsync();
 
         // A fault of the program's own in the background has stopped it: it is thrown on, and not taken for a clean end.

@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace Gateway.Admin.CommandLine;
 
-/// <summary>Where settings come from, the later winning: file, environment, command line.</summary>
+/// <summary>Where settings come from, the later winning: file, folder of secrets, environment, command line.</summary>
 internal static class GatewayConfiguration
 {
     private const string DefaultFile = "gateway.json";
@@ -21,6 +21,7 @@ internal static class GatewayConfiguration
         try
         {
             own.AddJsonFile(Path.GetFullPath(file ?? DefaultFile), optional: file is null, reloadOnChange: false)
+                .AddSecrets(Environment.GetEnvironmentVariable("GATEWAY_SECRETS"))
                 .AddInMemoryCollection(FromEnvironment())
                 .AddInMemoryCollection(FromCommandLine(settings));
             KnownSettings.Check(own.Build());
@@ -35,7 +36,15 @@ internal static class GatewayConfiguration
         {
             configuration.Sources.Add(source);
         }
+
+        configuration.AddInMemoryCollection(ForOpenTelemetry());
     }
+
+    // A folder with a file a setting, as Kubernetes' secrets and systemd's credentials are: Storage__Redis holds Storage:Redis.
+    private static IConfigurationBuilder AddSecrets(this IConfigurationBuilder configuration, string? folder) =>
+        folder is null ? configuration
+        : Directory.Exists(folder) ? configuration.AddKeyPerFile(Path.GetFullPath(folder), optional: false, reloadOnChange: false)
+        : throw new ConfigurationException($"GATEWAY_SECRETS is \"{folder}\": there is no such folder.");
 
     // "key=value"; of a key that is given twice the last counts, as with any flag.
     private static Dictionary<string, string?> FromCommandLine(IReadOnlyList<string> settings)
@@ -49,6 +58,13 @@ internal static class GatewayConfiguration
 
         return values;
     }
+
+    // OpenTelemetry's own variables (OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_EXPORTER_OTLP_CERTIFICATE ...): its library reads them.
+    private static IEnumerable<KeyValuePair<string, string?>> ForOpenTelemetry() =>
+        from System.Collections.DictionaryEntry variable in Environment.GetEnvironmentVariables()
+        let name = (string)variable.Key
+        where name.StartsWith("OTEL_", StringComparison.Ordinal)
+        select new KeyValuePair<string, string?>(name, (string?)variable.Value);
 
     // Every setting stands in a section, so its variable has a separator. Others begin with the same word and are none:
     // the agent's, and those that Kubernetes gives each pod for a service called "gateway" (GATEWAY_PORT_443_TCP).

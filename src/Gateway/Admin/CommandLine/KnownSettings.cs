@@ -4,6 +4,7 @@ using Gateway.Devices;
 using Gateway.Edge;
 using Gateway.Listeners;
 using Gateway.Storage;
+using Gateway.Telemetry;
 using Gateway.Tunnels;
 
 namespace Gateway.Admin.CommandLine;
@@ -21,6 +22,7 @@ internal static class KnownSettings
         (CertificateOptions.Section, typeof(CertificateOptions)),
         (EdgeOptions.Section, typeof(EdgeOptions)),
         (ClusterOptions.Section, typeof(ClusterOptions)),
+        (TelemetryOptions.Section, typeof(TelemetryOptions)),
     ];
 
     /// <exception cref="ConfigurationException">A key is unknown.</exception>

@@ -14,6 +14,9 @@ namespace Tunnel.Protocol.DeviceSide;
 /// <summary>Kestrel's name for "dial the gateway": the end point that <see cref="DeviceTunnelTransport"/> takes.</summary>
 internal sealed class DeviceTunnelEndPoint(Uri gateway) : EndPoint
 {
+    /// <summary>Unspecified: Kestrel's metrics ask, and the base class throws.</summary>
+    public override AddressFamily AddressFamily => AddressFamily.Unspecified;
+
     // Kestrel puts "http://" before it and shows that among the application's addresses.
     public override string ToString() => gateway.Authority;
 }

@@ -25,9 +25,12 @@ public sealed class TunnelClient : IAsyncDisposable
     private volatile bool _letGo;
 
     /// <summary>Takes over the stream that remains after the handshake.</summary>
-    public TunnelClient(Stream stream, TunnelClientOptions options)
+    /// <param name="stream">The connection to the device.</param>
+    /// <param name="options">How HTTP/2 is spoken on it.</param>
+    /// <param name="traffic">Counts the bytes, if given.</param>
+    public TunnelClient(Stream stream, TunnelClientOptions options, TunnelTraffic? traffic = null)
     {
-        _stream = new TunnelStream(stream);
+        _stream = new TunnelStream(stream, traffic);
         _options = options;
         _invoker = new Lazy<HttpMessageInvoker>(CreateInvoker);
     }

@@ -18,6 +18,7 @@ internal sealed class TunnelStream : Stream
     internal const int EarlyBytesLimit = 1024;
 
     private readonly Stream _inner;
+    private readonly TunnelTraffic? _traffic;
     private readonly TaskCompletionSource _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile bool _handedOver;
     private Task? _parked;
@@ -25,9 +26,9 @@ internal sealed class TunnelStream : Stream
     private int _earlyStart;
     private int _earlyEnd;
 
-    public TunnelStream(Stream inner)
+    public TunnelStream(Stream inner, TunnelTraffic? traffic = null)
     {
-        _inner = inner;
+        (_inner, _traffic) = (inner, traffic);
         _parked = ParkAsync();
     }
 
@@ -53,6 +54,7 @@ internal sealed class TunnelStream : Stream
         try
         {
             var count = await _inner.ReadAsync(buffer, cancellationToken);
+            _traffic?.AddReceived(count);
             if (count == 0 && buffer.Length > 0)
             {
                 _closed.TrySetResult();
@@ -67,8 +69,11 @@ internal sealed class TunnelStream : Stream
         }
     }
 
-    public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) =>
-        _inner.WriteAsync(buffer, cancellationToken);
+    public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        _traffic?.AddSent(buffer.Length);
+        return _inner.WriteAsync(buffer, cancellationToken);
+    }
 
     public override Task FlushAsync(CancellationToken cancellationToken) => _inner.FlushAsync(cancellationToken);
 
@@ -96,6 +101,7 @@ internal sealed class TunnelStream : Stream
                 _early ??= new byte[EarlyBytesLimit];
                 var count = _earlyEnd == _early.Length ? 0 : await _inner.ReadAsync(_early.AsMemory(_earlyEnd));
                 _earlyEnd += count;
+                _traffic?.AddReceived(count);
                 if (count == 0 || !BeginsWithSettings(_early.AsSpan(0, _earlyEnd)))
                 {
                     _closed.TrySetResult();
