@@ -19,10 +19,18 @@ internal sealed class ServiceManager(IHostApplicationLifetime lifetime, TimeProv
             return;
         }
 
-        using var started = lifetime.ApplicationStarted.Register(() => systemd.Notify(ServiceState.Ready));
+        var ready = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        using var started = lifetime.ApplicationStarted.Register(() =>
+        {
+            systemd.Notify(ServiceState.Ready);
+            ready.SetResult();
+        });
         using var stopping = lifetime.ApplicationStopping.Register(() => systemd.Notify(ServiceState.Stopping));
         try
         {
+            // Who is not ready has nothing to be watched for.
+            await ready.Task.WaitAsync(stoppingToken);
+
             // Half of the time within which systemd expects to hear something (sd_watchdog_enabled(3)).
             if (long.TryParse(Environment.GetEnvironmentVariable("WATCHDOG_USEC"), CultureInfo.InvariantCulture, out var microseconds) && microseconds > 0)
             {
