@@ -25,13 +25,16 @@ internal static class Program
         builder.AddCluster();
         builder.AddCertificates();
         builder.AddEdge();
+        builder.AddAdmin();
         builder.AddListeners();
 
         var app = builder.Build();
         app.AnnounceListeners();
         app.UseStrictness();         // what is ambiguous goes no further
         app.MapHops();               // other nodes
-        app.MapHealth();             // operators and orchestrators
+        app.MapHealth();             // orchestrators
+        app.MapAdmin();              // operators
+        app.MapSelfService();        // devices, about themselves
         app.MapTunnels();            // devices
         app.MapEdge();               // everyone else
         return app;

@@ -12,13 +12,13 @@ internal static class HealthRoom
     {
         var node = app.Services.GetRequiredService<INode>();
         var redis = app.Services.GetRequiredService<RedisConnection>();
-        app.Use(next => context => context.GetAudience() == Audience.Admin ? AnswerAsync(context) : next(context));
+        app.Use(next => context => context.GetAudience() == Audience.Admin ? AnswerAsync(context, next) : next(context));
 
-        Task AnswerAsync(HttpContext context) => context.Request.Path.Value switch
+        Task AnswerAsync(HttpContext context, RequestDelegate next) => context.Request.Path.Value switch
         {
             "/healthz" => WriteAsync(context, []),
             "/readyz" => WriteAsync(context, Reasons()),
-            _ => NotFoundAsync(context),
+            _ => next(context),
         };
 
         List<string> Reasons()
@@ -47,11 +47,5 @@ internal static class HealthRoom
         context.Response.StatusCode = reasons.Count == 0 ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable;
         context.Response.Headers.CacheControl = "no-store";
         return context.Response.WriteAsJsonAsync(new { status = reasons.Count == 0 ? "ok" : "unavailable", reasons });
-    }
-
-    private static Task NotFoundAsync(HttpContext context)
-    {
-        context.Response.StatusCode = StatusCodes.Status404NotFound;
-        return context.Response.WriteAsync("Here are /healthz and /readyz.\n");
     }
 }

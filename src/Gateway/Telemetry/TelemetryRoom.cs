@@ -4,11 +4,17 @@ namespace Gateway.Telemetry;
 
 internal static class TelemetryRoom
 {
-    public static void AddTelemetry(this WebApplicationBuilder builder)
+    /// <summary>What every part needs that counts or looks at the clock.</summary>
+    public static void AddMeasures(this WebApplicationBuilder builder)
     {
         builder.Services.AddMetrics();
         builder.Services.AddSingleton<GatewayMetrics>();
         builder.Services.AddSingleton(TimeProvider.System);
+    }
+
+    public static void AddTelemetry(this WebApplicationBuilder builder)
+    {
+        builder.AddMeasures();
         builder.Logging.AddSimpleConsole(static console =>
         {
             console.SingleLine = true;

@@ -10,6 +10,7 @@ internal static class TunnelsRoom
         builder.Services.AddOptions<TunnelOptions>().BindConfiguration(TunnelOptions.Section).ValidateOnStart();
         builder.Services.AddSingleton<IValidateOptions<TunnelOptions>, TunnelOptions.Validator>();
         builder.Services.AddSingleton<TunnelRegistry>();
+        builder.Services.AddHostedService<TunnelTraffic>();
         builder.Services.AddSingleton<FailureDelay>();
         builder.Services.AddSingleton<TunnelEndpoint>();
     }

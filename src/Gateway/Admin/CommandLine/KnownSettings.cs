@@ -21,6 +21,8 @@ internal static class KnownSettings
         (CertificateOptions.Section, typeof(CertificateOptions)),
         (EdgeOptions.Section, typeof(EdgeOptions)),
         (ClusterOptions.Section, typeof(ClusterOptions)),
+        (AdminOptions.Section, typeof(AdminOptions)),
+        (ClientOptions.Section, typeof(ClientOptions)),
     ];
 
     /// <exception cref="ConfigurationException">A key is unknown.</exception>

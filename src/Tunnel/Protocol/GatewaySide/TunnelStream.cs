@@ -19,6 +19,8 @@ internal sealed class TunnelStream : Stream
 
     private readonly Stream _inner;
     private readonly TaskCompletionSource _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private long _sent;
+    private long _received;
     private volatile bool _handedOver;
     private Task? _parked;
     private byte[]? _early;
@@ -33,6 +35,9 @@ internal sealed class TunnelStream : Stream
 
     /// <summary>Completes when no further byte can arrive or leave.</summary>
     public Task Closed => _closed.Task;
+
+    /// <summary>The bytes that have crossed since the last call.</summary>
+    public (long Sent, long Received) TakeTraffic() => (Interlocked.Exchange(ref _sent, 0), Interlocked.Exchange(ref _received, 0));
 
     /// <summary>Ends the parked reading at its next byte, so that the client reads by itself.</summary>
     public void HandOver() => _handedOver = true;
@@ -53,6 +58,7 @@ internal sealed class TunnelStream : Stream
         try
         {
             var count = await _inner.ReadAsync(buffer, cancellationToken);
+            Interlocked.Add(ref _received, count);
             if (count == 0 && buffer.Length > 0)
             {
                 _closed.TrySetResult();
@@ -67,8 +73,11 @@ internal sealed class TunnelStream : Stream
         }
     }
 
-    public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) =>
-        _inner.WriteAsync(buffer, cancellationToken);
+    public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        Interlocked.Add(ref _sent, buffer.Length);
+        return _inner.WriteAsync(buffer, cancellationToken);
+    }
 
     public override Task FlushAsync(CancellationToken cancellationToken) => _inner.FlushAsync(cancellationToken);
 
