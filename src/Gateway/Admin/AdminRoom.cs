@@ -1,5 +1,7 @@
 using Gateway.Admin.Api;
 using Gateway.Admin.Audit;
+using Gateway.Admin.Balena;
+using Gateway.Admin.Dashboard;
 using Gateway.Admin.Tokens;
 using Gateway.Devices;
 using Gateway.Listeners;
@@ -30,6 +32,7 @@ internal static class AdminRoom
         services.AddSingleton<TokenOperations>();
         services.AddSingleton<DeviceOperations>();
         services.AddSingleton<DeviceDocuments>();
+        services.AddSingleton<BalenaDevices>();
         if (!local)
         {
             services.AddSingleton<SelfService>();
@@ -43,7 +46,8 @@ internal static class AdminRoom
             json.SerializerOptions.DefaultIgnoreCondition = System.Text.Json.Serialization.JsonIgnoreCondition.WhenWritingNull;
             json.SerializerOptions.UnmappedMemberHandling = System.Text.Json.Serialization.JsonUnmappedMemberHandling.Disallow;
         });
-        services.AddAuthentication().AddScheme<AuthenticationSchemeOptions, TokenAuthentication>(TokenAuthentication.SchemeName, null);
+        var authentication = services.AddAuthentication();
+        authentication.AddScheme<AuthenticationSchemeOptions, TokenAuthentication>(TokenAuthentication.SchemeName, null);
         services.AddAuthorization(static authorization =>
         {
             foreach (var scope in Enum.GetValues<Scope>())
@@ -55,6 +59,7 @@ internal static class AdminRoom
             }
         });
         services.AddApiDocument();
+        services.AddDashboard(authentication);
     }
 
     public static void MapAdmin(this WebApplication app)
@@ -70,7 +75,13 @@ internal static class AdminRoom
         admin.UseRouting();
         admin.UseAuthentication();
         admin.UseAuthorization();
-        admin.UseEndpoints(static endpoints => endpoints.MapApi());
+        admin.UseAntiforgery();
+        admin.UseEndpoints(static endpoints =>
+        {
+            endpoints.MapApi();
+            endpoints.MapBalena();
+            endpoints.MapDashboard();
+        });
         admin.Run(ApiProblem.NoSuchPage.WriteAsync);
         var pipeline = admin.Build();
         app.Use(next => context => context.GetAudience() == Audience.Admin ? pipeline(context) : next(context));

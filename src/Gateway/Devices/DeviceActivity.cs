@@ -222,10 +222,10 @@ internal sealed partial class DeviceActivity(RedisConnection redis, IOptions<Dev
 /// <summary>A visitor's request, as its device's operator sees it.</summary>
 /// <param name="Failure">The failure's name (docs/failures.md) when the answer was the gateway's.</param>
 /// <param name="Milliseconds">From the request's head to the end of the answer.</param>
-internal sealed record RecentRequest(DateTimeOffset At, string Method, string Path, int Status, string? Failure, long Milliseconds);
+public sealed record RecentRequest(DateTimeOffset At, string Method, string Path, int Status, string? Failure, long Milliseconds);
 
 /// <summary>A tunnel that has ended.</summary>
-internal sealed record PastTunnel(string Node, DateTimeOffset Since, DateTimeOffset Until, string? Address, string Agent);
+public sealed record PastTunnel(string Node, DateTimeOffset Since, DateTimeOffset Until, string? Address, string Agent);
 
 /// <summary>What has been counted of a device, on all nodes, since it was added.</summary>
 internal sealed record DeviceCounts(string? Agent, long Requests, long Failures, long BytesSent, long BytesReceived);

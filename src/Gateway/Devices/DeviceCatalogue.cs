@@ -140,13 +140,16 @@ internal sealed partial class DeviceCatalogue(
         try
         {
             var multiplexer = await redis.FirstConnected.WaitAsync(stoppingToken);
-            await multiplexer.GetSubscriber().SubscribeAsync(DeviceStore.Changes, (_, message) =>
-            {
-                if (DeviceUuid.TryParse((string?)message, null, out var uuid))
+            await redis.SubscribeAsync(
+                DeviceStore.Changes,
+                message =>
                 {
-                    _changed.Writer.TryWrite(uuid);
-                }
-            });
+                    if (DeviceUuid.TryParse((string?)message, null, out var uuid))
+                    {
+                        _changed.Writer.TryWrite(uuid);
+                    }
+                },
+                stoppingToken);
 
             while (true)
             {

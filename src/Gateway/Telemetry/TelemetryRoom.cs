@@ -28,6 +28,7 @@ internal static class TelemetryRoom
         builder.Logging.AddFilter("Microsoft.AspNetCore.Server.Kestrel", LogLevel.Error);
         builder.Logging.AddFilter("Microsoft.Extensions.Hosting", LogLevel.None); // what ends the gateway is said by its command line
         builder.Logging.AddFilter("Microsoft.AspNetCore.Hosting.Diagnostics", LogLevel.None); // or it makes an Activity of every request
+        builder.Logging.AddFilter("Microsoft.AspNetCore.DataProtection", LogLevel.Error); // its keys are guarded as Redis is
         builder.Logging.AddFilter("Yarp", LogLevel.None);
         builder.Logging.AddFilter("Garnet", LogLevel.Error);
     }

@@ -44,7 +44,11 @@ public sealed class PublicUrlTests(SharedGateway shared)
         var store = Gateway.Services.GetRequiredService<DeviceStore>();
         var tag = $"t{Guid.NewGuid():N}";
         var uuids = Enumerable.Range(0, 350).Select(static _ => DeviceUuid.New()).ToList();
-        await Task.WhenAll(uuids.Select((uuid, i) => store.AddAsync(new DeviceRecord { Uuid = uuid, PublicUrl = i < 50, Tags = DeviceRecord.NoTags.Add(tag, "yes") })));
+        foreach (var chunk in uuids.Index().Chunk(50))
+        {
+            await Task.WhenAll(chunk.Select(device => store.AddAsync(new DeviceRecord { Uuid = device.Item, PublicUrl = device.Index < 50, Tags = DeviceRecord.NoTags.Add(tag, "yes") })));
+        }
+
         await Eventually.TrueAsync(async () => (int)(await someone.GetAsync($"/api/v1/devices?tag={tag}"))["total"]! == uuids.Count, "all are listed");
 
         var answer = await someone.PutAsync("/api/v1/public-url", new { enabled = true, tag = $"{tag}=yes" }, static request => request.Headers.Accept.ParseAdd("application/x-ndjson"));

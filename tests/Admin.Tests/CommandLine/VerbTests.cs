@@ -99,7 +99,11 @@ public sealed class VerbTests(SharedGateway shared) : IDisposable
         using var someone = await Operator.WithAsync(Gateway, Scope.Operate);
         var tag = $"t{Guid.NewGuid():N}";
         var uuids = Enumerable.Range(0, 250).Select(static _ => DeviceUuid.New()).ToList();
-        await Task.WhenAll(uuids.Select(uuid => Gateway.Devices.AddAsync(new DeviceRecord { Uuid = uuid, PublicUrl = false, Tags = DeviceRecord.NoTags.Add(tag, "") })));
+        foreach (var chunk in uuids.Chunk(50))
+        {
+            await Task.WhenAll(chunk.Select(uuid => Gateway.Devices.AddAsync(new DeviceRecord { Uuid = uuid, PublicUrl = false, Tags = DeviceRecord.NoTags.Add(tag, "") })));
+        }
+
         await Eventually.TrueAsync(async () => (int)(await someone.GetAsync($"/api/v1/devices?tag={tag}"))["total"]! == uuids.Count, "all are listed");
 
         var (status, output) = await AtAsync(someone, $"public-url --tag {tag} --enable");

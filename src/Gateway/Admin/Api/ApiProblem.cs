@@ -5,7 +5,7 @@ namespace Gateway.Admin.Api;
 
 /// <summary>What the API refuses, by name: a problem document (RFC 9457); docs/failures.md explains each.</summary>
 /// <param name="Reason">The last part of the problem's <c>type</c>.</param>
-internal sealed record ApiProblem(string Reason, int Status, string Title, string Detail)
+public sealed record ApiProblem(string Reason, int Status, string Title, string Detail)
 {
     private const string TypePrefix = "urn:device-gateway:problem:";
 
@@ -55,7 +55,7 @@ internal sealed record ApiProblem(string Reason, int Status, string Title, strin
     public ApiProblem Because(string detail) => this with { Detail = detail };
 
     /// <summary>For throwing from where the answer is not made.</summary>
-    public ApiException Exception(string? detail = null) => new(detail is null ? this : Because(detail));
+    internal ApiException Exception(string? detail = null) => new(detail is null ? this : Because(detail));
 
     public Task WriteAsync(HttpContext context)
     {

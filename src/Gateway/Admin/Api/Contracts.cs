@@ -9,7 +9,7 @@ namespace Gateway.Admin.Api;
 // What goes over the wire, in camelCase. Times are ISO 8601, UTC.
 
 [Description("A device. Its ETag changes with name, tags, publicUrl and selfService.")]
-internal sealed record DeviceDocument(
+public sealed record DeviceDocument(
     [property: Description("32 or 62 hex digits.")] string Uuid,
     string? Name,
     [property: Description("Name to value; the value may be empty.")] IReadOnlyDictionary<string, string> Tags,
@@ -20,20 +20,20 @@ internal sealed record DeviceDocument(
     [property: Description("Whether the device has a tunnel now.")] bool Online,
     [property: Description("When its last tunnel ended.")] DateTimeOffset? LastSeen);
 
-internal sealed record DeviceList(
+public sealed record DeviceList(
     IReadOnlyList<DeviceDocument> Devices,
     [property: Description("How many devices match, on all pages.")] int Total,
     [property: Description("Give it as \"cursor\" for the next page; absent on the last.")] string? Next);
 
 [Description("A new device. What is left out is as the gateway's configuration says.")]
-internal sealed record DeviceCreation
+public sealed record DeviceCreation
 {
     [Description("An identity that the device already has; a new one if left out.")]
     public string? Uuid { get; init; }
 
     public string? Name { get; init; }
 
-    public Dictionary<string, string>? Tags { get; init; }
+    public IReadOnlyDictionary<string, string>? Tags { get; init; }
 
     public bool? PublicUrl { get; init; }
 
@@ -43,14 +43,14 @@ internal sealed record DeviceCreation
     public bool? Key { get; init; }
 }
 
-internal sealed record CreatedDevice(DeviceDocument Device, [property: Description("The device's key. It is shown this once.")] string? Key);
+public sealed record CreatedDevice(DeviceDocument Device, [property: Description("The device's key. It is shown this once.")] string? Key);
 
 [Description("All of a device that can be changed: what is left out is emptied, or switched off.")]
-internal sealed record DeviceState
+public sealed record DeviceState
 {
     public string? Name { get; init; }
 
-    public Dictionary<string, string>? Tags { get; init; }
+    public IReadOnlyDictionary<string, string>? Tags { get; init; }
 
     public bool PublicUrl { get; init; }
 
@@ -58,23 +58,23 @@ internal sealed record DeviceState
 }
 
 [Description("A merge patch (RFC 7396): what is left out stays; null empties a name, or removes a tag.")]
-internal sealed record DevicePatch
+public sealed record DevicePatch
 {
     public string? Name { get; init; }
 
-    public Dictionary<string, string?>? Tags { get; init; }
+    public IReadOnlyDictionary<string, string?>? Tags { get; init; }
 
     public bool? PublicUrl { get; init; }
 
     public bool? SelfService { get; init; }
 }
 
-internal sealed record PublicUrlState([property: Required] bool? Enabled);
+public sealed record PublicUrlState([property: Required] bool? Enabled);
 
-internal sealed record PublicUrlDocument(bool Enabled, string Url);
+public sealed record PublicUrlDocument(bool Enabled, string Url);
 
 [Description("Which devices to switch: give exactly one of devices, tag and all.")]
-internal sealed record BulkPublicUrl
+public sealed record BulkPublicUrl
 {
     [Required]
     public bool? Enabled { get; init; }
@@ -90,27 +90,27 @@ internal sealed record BulkPublicUrl
 }
 
 [Description("How far a bulk change is. As application/x-ndjson one line comes after each batch, and the last says what came of it; as application/json only that.")]
-internal sealed record BulkResult(
+public sealed record BulkResult(
     int Done, int Total, [property: Description("Devices that were not as wanted before.")] int Changed, [property: Description("Uuids that are no device's.")] IReadOnlyList<string> NotFound);
 
 [Description("A device's key, of which only the SHA-256 is kept.")]
-internal sealed record KeyDocument(
+public sealed record KeyDocument(
     [property: Description("The first 16 hex digits of the key's SHA-256.")] string Fingerprint, string? Name, DateTimeOffset? Created,
     [property: Description("From when on it opens nothing; absent: never.")] DateTimeOffset? Expires)
 {
-    public static KeyDocument Of(DeviceKey key) => new(key.Hash.Fingerprint, key.Name, key.Created, key.Expires);
+    internal static KeyDocument Of(DeviceKey key) => new(key.Hash.Fingerprint, key.Name, key.Created, key.Expires);
 }
 
-internal sealed record KeyList(IReadOnlyList<KeyDocument> Keys);
+public sealed record KeyList(IReadOnlyList<KeyDocument> Keys);
 
-internal sealed record KeyCreation
+public sealed record KeyCreation
 {
     public string? Name { get; init; }
 
     public DateTimeOffset? Expires { get; init; }
 }
 
-internal sealed record KeyRotation
+public sealed record KeyRotation
 {
     [Description("What people call the new key.")]
     public string? Name { get; init; }
@@ -119,10 +119,10 @@ internal sealed record KeyRotation
     public long? OverlapSeconds { get; init; }
 }
 
-internal sealed record IssuedKey(KeyDocument Key, [property: Description("The key. It is shown this once.")] string Text);
+public sealed record IssuedKey(KeyDocument Key, [property: Description("The key. It is shown this once.")] string Text);
 
 [Description("What a device is doing.")]
-internal sealed record DeviceStatus(
+public sealed record DeviceStatus(
     bool Online,
     [property: Description("The tunnels that are up, the newest first.")] IReadOnlyList<TunnelDocument> Tunnels,
     DateTimeOffset? LastSeen,
@@ -135,9 +135,9 @@ internal sealed record DeviceStatus(
     [property: Description("The last requests, the newest first; paths without their query.")] IReadOnlyList<RecentRequest> RecentRequests,
     [property: Description("Tunnels that have ended, the newest first.")] IReadOnlyList<PastTunnel> PastTunnels);
 
-internal sealed record TunnelDocument(string Node, DateTimeOffset Since, string? Address, string Agent);
+public sealed record TunnelDocument(string Node, DateTimeOffset Since, string? Address, string Agent);
 
-internal sealed record TokenCreation
+public sealed record TokenCreation
 {
     [Required]
     [Description("Whose it is, or what for.")]
@@ -150,19 +150,19 @@ internal sealed record TokenCreation
     public DateTimeOffset? Expires { get; init; }
 }
 
-internal sealed record TokenDocument(string Id, string Name, string Scope, DateTimeOffset? Created, string? CreatedBy, DateTimeOffset? Expires, DateTimeOffset? LastUsed)
+public sealed record TokenDocument(string Id, string Name, string Scope, DateTimeOffset? Created, string? CreatedBy, DateTimeOffset? Expires, DateTimeOffset? LastUsed)
 {
-    public static TokenDocument Of(Tokens.OperatorToken token) =>
+    internal static TokenDocument Of(Tokens.OperatorToken token) =>
         new(token.Id, token.Name, Tokens.Scopes.Name(token.Scope), token.Created, token.CreatedBy, token.Expires, token.LastUsed);
 }
 
-internal sealed record TokenList(IReadOnlyList<TokenDocument> Tokens);
+public sealed record TokenList(IReadOnlyList<TokenDocument> Tokens);
 
-internal sealed record CreatedToken(TokenDocument Token, [property: Description("The token. It is shown this once.")] string Text);
+public sealed record CreatedToken(TokenDocument Token, [property: Description("The token. It is shown this once.")] string Text);
 
-internal sealed record WhoAmI(string Id, string Name, string Scope);
+public sealed record WhoAmI(string Id, string Name, string Scope);
 
-internal sealed record AuditPage(IReadOnlyList<AuditEntry> Entries, [property: Description("Give it as \"cursor\" for the next page; absent on the last.")] string? Next);
+public sealed record AuditPage(IReadOnlyList<AuditEntry> Entries, [property: Description("Give it as \"cursor\" for the next page; absent on the last.")] string? Next);
 
-internal sealed record GatewayStatus(
+public sealed record GatewayStatus(
     string Version, string Node, int Devices, int Online, [property: Description("False while the list of devices is still being read.")] bool Complete);

@@ -1,3 +1,4 @@
+using Gateway.Admin.Dashboard;
 using Gateway.Storage;
 
 namespace Gateway.Admin.Api;
@@ -17,8 +18,10 @@ internal sealed partial class ProblemMiddleware(RequestDelegate next, ILogger<Pr
         }
         catch (Exception exception) when (!context.Response.HasStarted && Explain(exception, context) is { } problem)
         {
+            // People are told on a page, programs by a document.
+            var isPage = context.GetEndpoint()?.Metadata.GetMetadata<DashboardEndpoint>() is not null;
             context.Response.Clear();
-            await problem.WriteAsync(context);
+            await (isPage ? DashboardRoom.WriteErrorAsync(context, problem) : problem.WriteAsync(context));
         }
     }
 

@@ -7,7 +7,7 @@ namespace Gateway.Admin.Audit;
 /// <param name="Id">The token's id, or the device's uuid.</param>
 /// <param name="Name">The token's name.</param>
 /// <param name="From">The address.</param>
-internal sealed record Actor(string Id, string Name, string From)
+public sealed record Actor(string Id, string Name, string From)
 {
     public static Actor Of(HttpContext context) => new(
         context.User.FindFirstValue(AdminClaims.Id) ?? "", context.User.FindFirstValue(ClaimTypes.Name) ?? "", AddressOf(context));

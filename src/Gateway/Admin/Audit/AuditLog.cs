@@ -79,4 +79,4 @@ internal sealed partial class AuditLog(RedisConnection redis, IOptions<AdminOpti
 /// <c>public-url.bulk</c>, <c>token.create</c> or <c>token.revoke</c>.</param>
 /// <param name="Subject">The device's uuid, or the token's id.</param>
 /// <param name="Before">What was different before; keys and tokens by their fingerprints.</param>
-internal sealed record AuditEntry(string Id, DateTimeOffset At, Actor Actor, string Action, string? Subject, JsonNode? Before, JsonNode? After);
+public sealed record AuditEntry(string Id, DateTimeOffset At, Actor Actor, string Action, string? Subject, JsonNode? Before, JsonNode? After);

@@ -3,7 +3,7 @@ using System.Diagnostics.CodeAnalysis;
 namespace Gateway.Admin.Tokens;
 
 /// <summary>What an operator's token may do; each includes those before it.</summary>
-internal enum Scope
+public enum Scope
 {
     /// <summary>See devices, fingerprints of keys, status and the audit.</summary>
     Read,
