@@ -112,7 +112,7 @@ public sealed class FleetFigures(ITestOutputHelper output)
         await using var visit = await Visit.ToAsync(gateway, app);
         using var visitor = gateway.CreateVisitor();
         var database = gateway.Services.GetRequiredService<RedisConnection>().Database;
-        var dashboard = new DashboardForm(gateway, token, visit.Device);
+        using var dashboard = new DashboardForm(gateway, token, visit.Device);
         await dashboard.OpenAsync();
 
         var ways = new (string Name, Func<bool, Task> Switch)[]
@@ -167,7 +167,7 @@ public sealed class FleetFigures(ITestOutputHelper output)
     }
 
     /// <summary>What a browser sends when the checkbox is clicked.</summary>
-    private sealed class DashboardForm(TestGateway gateway, string token, TestDevice device)
+    private sealed class DashboardForm(TestGateway gateway, string token, TestDevice device) : IDisposable
     {
         private readonly HttpClient _browser = new(new SocketsHttpHandler { AllowAutoRedirect = false }) { BaseAddress = new Uri($"http://127.0.0.1:{gateway.AdminPort}") };
         private string _form = "";
@@ -179,6 +179,8 @@ public sealed class FleetFigures(ITestOutputHelper output)
         }
 
         public Task SwitchAsync(bool enabled) => PostAsync($"/devices/{device.Uuid}/public-url", _form, enabled ? [("enabled", "true")] : []);
+
+        public void Dispose() => _browser.Dispose();
 
         private async Task<string> FormAsync(string path)
         {
