@@ -26,6 +26,7 @@ internal static class Program
         builder.AddCluster();
         builder.AddCertificates();
         builder.AddEdge();
+        builder.AddAdmin();
         builder.AddListeners();
         builder.Services.AddHostedService<ServiceManager>(); // systemd: ready, stopping, alive
 
@@ -35,7 +36,9 @@ internal static class Program
         app.UseStrictness();         // what is ambiguous goes no further
         app.MapHops();               // other nodes
         app.MapMetrics();            // Prometheus
-        app.MapHealth();             // operators and orchestrators
+        app.MapHealth();             // orchestrators
+        app.MapAdmin();              // operators
+        app.MapSelfService();        // devices, about themselves
         app.MapTunnels();            // devices
         app.MapEdge();               // everyone else
         return app;

@@ -40,6 +40,7 @@ internal sealed class TestGateway : IAsyncDisposable
         var ports = app.Services.GetRequiredService<IServer>().Features.GetRequiredFeature<IServerAddressesFeature>().Addresses
             .Select(static address => new Uri(address).Port).ToArray();
         (HttpPort, HttpsPort, AdminPort) = (ports[0], ports[1], ports[2]);
+        AdminHttpsPort = ports.Length > 3 ? ports[3] : 0;
     }
 
     public int HttpPort { get; }
@@ -47,6 +48,9 @@ internal sealed class TestGateway : IAsyncDisposable
     public int HttpsPort { get; }
 
     public int AdminPort { get; }
+
+    /// <summary>0 unless the settings ask for one.</summary>
+    public int AdminHttpsPort { get; }
 
     public IServiceProvider Services => _app.Services;
 
@@ -66,6 +70,7 @@ internal sealed class TestGateway : IAsyncDisposable
         builder.Configuration.AddInMemoryCollection(await TestStore.SettingsAsync(data.FullName));
         builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?>
         {
+            ["Cluster:Node"] = $"test-{Guid.NewGuid():N}", // many share one Redis
             ["Edge:Domains:0"] = Domain,
             ["Listen:Http"] = "127.0.0.1:0",
             ["Listen:Https"] = "127.0.0.1:0",

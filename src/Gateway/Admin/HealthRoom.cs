@@ -18,11 +18,11 @@ internal static class HealthRoom
         var node = app.Services.GetRequiredService<INode>();
         var redis = app.Services.GetRequiredService<RedisConnection>();
         var certificates = app.Services.GetRequiredService<CertificateSelector>();
-        var needsCertificate = app.Services.GetRequiredService<IOptions<ListenerOptions>>().Value.Https.Length > 0;
+        var needsCertificate = app.Services.GetRequiredService<IOptions<ListenerOptions>>().Value is { Https.Length: > 0 } or { AdminHttps.Length: > 0 };
         var lifetime = app.Lifetime;
-        app.Use(next => context => context.GetAudience() == Audience.Admin ? AnswerAsync(context) : next(context));
+        app.Use(next => context => context.GetAudience() == Audience.Admin ? AnswerAsync(context, next) : next(context));
 
-        Task AnswerAsync(HttpContext context) => context.Request.Path.Value switch
+        Task AnswerAsync(HttpContext context, RequestDelegate next) => context.Request.Path.Value switch
         {
             "/healthz" => WriteAsync(context, []),
             "/startupz" => WriteAsync(context, Reasons(
@@ -34,7 +34,7 @@ internal static class HealthRoom
                 (needsCertificate && !certificates.HasCertificate, "There is no certificate for Listen:Https."),
                 (lifetime.ApplicationStopping.IsCancellationRequested, "The gateway is stopping."),
                 (node.IsDraining && !lifetime.ApplicationStopping.IsCancellationRequested, "The node drains."))),
-            _ => NotFoundAsync(context),
+            _ => next(context),
         };
     }
 
@@ -57,11 +57,5 @@ internal static class HealthRoom
         context.Response.StatusCode = reasons.Count == 0 ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable;
         context.Response.Headers.CacheControl = "no-store";
         return context.Response.WriteAsJsonAsync(new { status = reasons.Count == 0 ? "ok" : "unavailable", reasons });
-    }
-
-    private static Task NotFoundAsync(HttpContext context)
-    {
-        context.Response.StatusCode = StatusCodes.Status404NotFound;
-        return context.Response.WriteAsync("Here are /healthz, /readyz, /startupz and /metrics.\n");
     }
 }

@@ -20,7 +20,7 @@ internal sealed class CertificateOptions
     {
         public ValidateOptionsResult Validate(string? name, CertificateOptions options)
         {
-            var https = configuration["Listen:Https"];
+            var (listener, https) = configuration["Listen:Https"] is { Length: > 0 } visitors ? ("Listen:Https", visitors) : ("Listen:AdminHttps", configuration["Listen:AdminHttps"]);
             if (string.IsNullOrEmpty(https))
             {
                 return ValidateOptionsResult.Success;
@@ -30,7 +30,7 @@ internal sealed class CertificateOptions
             {
                 if (path.Length == 0)
                 {
-                    return ValidateOptionsResult.Fail($"{Section}:{key} is missing, and Listen:Https is \"{https}\": give a PEM file, or leave Listen:Https empty.");
+                    return ValidateOptionsResult.Fail($"{Section}:{key} is missing, and {listener} is \"{https}\": give a PEM file, or leave {listener} empty.");
                 }
 
                 if (!System.IO.File.Exists(path))

@@ -18,6 +18,11 @@ internal sealed class Presence(Nodes nodes, DeviceStore store, RedisConnection r
     /// <exception cref="StoreUnavailableException">Redis has not been reached yet.</exception>
     public async Task<bool[]> AreOnlineAsync(IReadOnlyList<DeviceUuid> devices)
     {
+        if (devices.Count == 0)
+        {
+            return [];
+        }
+
         var members = devices.Select(static uuid => (RedisValue)uuid.ToString()).ToArray();
         var online = new bool[devices.Count];
         foreach (var answer in await Task.WhenAll(nodes.Live.Select(node => redis.Database.SetContainsAsync(RouteWriter.OnlineOf(node.Id), members))))

@@ -13,7 +13,8 @@ namespace Gateway.Cluster;
 /// Redis has been away, or has come back empty, everything is written anew.
 /// </summary>
 internal sealed partial class RouteWriter(
-    TunnelRegistry tunnels, Nodes nodes, DeviceDirectory devices, DeviceStore store, NodeIdentity self, RedisConnection redis, TimeProvider time, ILogger<RouteWriter> logger)
+    TunnelRegistry tunnels, Nodes nodes, DeviceDirectory devices, DeviceActivity activity, DeviceStore store, NodeIdentity self, RedisConnection redis, TimeProvider time,
+    ILogger<RouteWriter> logger)
     : BackgroundService
 {
     /// <summary>The most tunnels that are under way to Redis at once.</summary>
@@ -99,7 +100,17 @@ internal sealed partial class RouteWriter(
 
     private void OnChanged(DeviceTunnel tunnel)
     {
-        devices.Signal(tunnel.Uuid, wasReachable: !tunnels.Contains(tunnel));
+        var isUp = tunnels.Contains(tunnel);
+        devices.Signal(tunnel.Uuid, wasReachable: !isUp);
+        if (isUp)
+        {
+            activity.Connected(tunnel.Uuid, tunnel.Agent);
+        }
+        else
+        {
+            activity.Disconnected(tunnel.Uuid, new PastTunnel(self.Id, tunnel.Since, time.GetUtcNow(), tunnel.Address?.ToString(), tunnel.Agent));
+        }
+
         _dirty[tunnel] = Interlocked.Increment(ref _changes);
         _wake.Release();
     }

@@ -19,6 +19,9 @@ internal sealed partial class DeviceDirectory(
     /// <summary>After Redis has failed to answer, it is not asked again for this long while what is known will do.</summary>
     private static readonly TimeSpan Respite = TimeSpan.FromMilliseconds(500);
 
+    /// <summary>The record of a device that has a tunnel and no visitors is read anew this often; changes announced on the channel are read at once.</summary>
+    private static readonly TimeSpan TunnelCheck = TimeSpan.FromMinutes(1);
+
     private readonly ConcurrentDictionary<DeviceUuid, DeviceEntry> _entries = new();
     private readonly DeviceOptions _options = options.Value;
     private long _failedAt;
@@ -35,6 +38,31 @@ internal sealed partial class DeviceDirectory(
 
         metrics.LookedUp(GatewayMetrics.Lookup.Memory);
         return ValueTask.FromResult((entry, known));
+    }
+
+    /// <summary>Checks a device's key. The same steps for every failure, a uuid that is none among them.</summary>
+    /// <returns>A watch on the key, to be disposed of; null when the two do not belong together.</returns>
+    /// <exception cref="StoreUnavailableException">Redis is away and nothing recent enough is known.</exception>
+    public async Task<DeviceEntry.KeyWatch?> AuthenticateAsync(DeviceUuid? uuid, DeviceKeyHash given)
+    {
+        if (uuid is not { } device)
+        {
+            return null;
+        }
+
+        while (true)
+        {
+            var (entry, known) = await FindAsync(device);
+            if (known.Record?.FindKey(given, time.GetUtcNow()) is not { } key)
+            {
+                return null;
+            }
+
+            if (entry.TryWatchKey(key.Hash) is { } watch)
+            {
+                return watch;
+            }
+        }
     }
 
     private async ValueTask<(DeviceEntry Entry, DeviceEntry.Known Known)> AskAsync(DeviceUuid uuid, DeviceEntry entry)
@@ -138,6 +166,14 @@ internal sealed partial class DeviceDirectory(
             if (entry.TakeUsed() || entry.IsLeased)
             {
                 refreshes.Add(TryRefreshAsync(entry));
+            }
+            else if (entry.IsWatched)
+            {
+                entry.EndWatches();
+                if (entry.Last is not { Overtaken: false } known || time.GetElapsedTime(known.ReadAt) > TunnelCheck)
+                {
+                    refreshes.Add(TryRefreshAsync(entry));
+                }
             }
             else if (IsOld(entry) && entry.TryRetire())
             {

@@ -17,6 +17,7 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
     private int _used;
     private long _reachableAt;
     private TaskCompletionSource? _changed;
+    private List<KeyWatch>? _watches;
 
     /// <summary>A record, or that there is none; when it was read (a timestamp of the time provider); and whether a later change was announced.</summary>
     /// <param name="Routes">Where its tunnels are; empty when it has none.</param>
@@ -26,8 +27,13 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
     /// <summary>What was read last; null before the first answer.</summary>
     public Known? Last => Volatile.Read(ref _known);
 
-    /// <summary>Whether somebody has the entry in use, a visitor's open stream for example.</summary>
-    public bool IsLeased => Volatile.Read(ref _leases) > 0;
+    /// <summary>Whether a visitor has the entry in use, an open stream for example.</summary>
+    public bool IsLeased => Volatile.Read(ref _leases) > Watches;
+
+    /// <summary>Whether a tunnel is up that was opened by one of the device's keys.</summary>
+    public bool IsWatched => Watches > 0;
+
+    private int Watches => Volatile.Read(ref _watches)?.Count ?? 0;
 
     /// <summary>What was read last, if it is no older than <paramref name="ttl"/> and was not overtaken by a change.</summary>
     public Known? Fresh(TimeSpan ttl)
@@ -110,6 +116,54 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
     /// <summary>Drops the entry, unless somebody has it in use.</summary>
     public bool TryRetire() => Interlocked.CompareExchange(ref _leases, Retired, 0) == 0;
 
+    /// <summary>
+    /// Watches a key by which a tunnel was opened, and keeps the entry alive until the watch is disposed of; null when the
+    /// entry was just dropped: look it up again.
+    /// </summary>
+    public KeyWatch? TryWatchKey(DeviceKeyHash key)
+    {
+        if (!TryLease())
+        {
+            return null;
+        }
+
+        var watch = new KeyWatch(this, key);
+        lock (_lock)
+        {
+            (_watches ??= []).Add(watch);
+        }
+
+        // The key may have been revoked since it was checked.
+        EndWatches();
+        return watch;
+    }
+
+    /// <summary>Ends the tunnels whose key has been revoked, has expired, or whose device is gone.</summary>
+    public void EndWatches()
+    {
+        List<KeyWatch>? ended = null;
+        lock (_lock)
+        {
+            if (_known is { } known && _watches is { } watches)
+            {
+                var now = time.GetUtcNow();
+                ended = watches.FindAll(watch => known.Record?.FindKey(watch.Key, now) is null);
+            }
+        }
+
+        ended?.ForEach(static watch => watch.End());
+    }
+
+    private void Unwatch(KeyWatch watch)
+    {
+        lock (_lock)
+        {
+            _watches?.Remove(watch);
+        }
+
+        Release();
+    }
+
     private async Task<Known> FetchAsync()
     {
         try
@@ -165,8 +219,24 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
 
         changed?.TrySetResult();
 
-        // Ends the open streams of visitors, outside of the lock.
+        // Ends the open streams of visitors, and tunnels, outside of the lock.
         closed?.Cancel();
+        EndWatches();
         return known;
+    }
+
+    /// <summary>A tunnel's interest in the key that opened it.</summary>
+    public sealed class KeyWatch(DeviceEntry entry, DeviceKeyHash key) : IDisposable
+    {
+        private readonly CancellationTokenSource _ended = new();
+
+        public DeviceKeyHash Key => key;
+
+        /// <summary>Is cancelled when the key opens nothing any more.</summary>
+        public CancellationToken Ended => _ended.Token;
+
+        public void End() => _ended.Cancel();
+
+        public void Dispose() => entry.Unwatch(this);
     }
 }

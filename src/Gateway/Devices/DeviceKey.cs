@@ -30,6 +30,14 @@ internal sealed class DeviceKeyHash
     /// <summary>The hash of a key.</summary>
     public static DeviceKeyHash Of(string key) => new(SHA256.HashData(Encoding.UTF8.GetBytes(key)));
 
+    /// <summary>The hash of the key in a request's <c>Authorization: Bearer</c> (RFC 6750), or of nothing.</summary>
+    public static DeviceKeyHash OfBearer(HttpRequest request)
+    {
+        const string scheme = "Bearer ";
+        var authorization = request.Headers.Authorization.ToString();
+        return Of(authorization.StartsWith(scheme, StringComparison.OrdinalIgnoreCase) ? authorization[scheme.Length..].Trim() : "");
+    }
+
     /// <summary>Reads the 64 hex digits that stand in Redis.</summary>
     public static bool TryParse(string? hex, [NotNullWhen(true)] out DeviceKeyHash? hash)
     {
@@ -38,8 +46,24 @@ internal sealed class DeviceKeyHash
     }
 
     /// <summary>Compares without telling by time where a difference is.</summary>
-    public bool Matches(string key) => CryptographicOperations.FixedTimeEquals(_hash, Of(key)._hash);
+    public bool Matches(string key) => Matches(Of(key));
 
-    /// <summary>64 lower-case hex digits.</summary>
+    /// <inheritdoc cref="Matches(string)"/>
+    public bool Matches(DeviceKeyHash other) => CryptographicOperations.FixedTimeEquals(_hash, other._hash);
+
+    /// <summary>The first 16 hex digits: names the key among a device's keys without helping to guess it.</summary>
+    public string Fingerprint => Convert.ToHexStringLower(_hash.AsSpan(0, 8));
+
+    /// <summary>64 lower-case hex digits, as they stand in Redis.</summary>
     public override string ToString() => Convert.ToHexStringLower(_hash);
+}
+
+/// <summary>One of a device's keys, of which only the hash is known. A device may have several at once, so that one can be replaced without a gap.</summary>
+/// <param name="Hash">Its SHA-256.</param>
+/// <param name="Name">What people call it; optional.</param>
+/// <param name="Created">When it was issued; null for one that another system wrote.</param>
+/// <param name="Expires">From when on it opens nothing; null: never.</param>
+internal sealed record DeviceKey(DeviceKeyHash Hash, string? Name = null, DateTimeOffset? Created = null, DateTimeOffset? Expires = null)
+{
+    public bool IsValid(DateTimeOffset now) => Expires is not { } end || now < end;
 }

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using Tunnel.Protocol;
 
 namespace Gateway.Devices;
@@ -10,13 +11,39 @@ internal sealed record DeviceRecord
     /// <summary>Whether visitors may reach the device.</summary>
     public required bool PublicUrl { get; init; }
 
-    /// <summary>Null when the device has no key: then no tunnel is accepted.</summary>
-    public required DeviceKeyHash? Key { get; init; }
+    /// <summary>The keys by which the device authenticates; without one no tunnel is accepted.</summary>
+    public ImmutableArray<DeviceKey> Keys { get; init; } = [];
 
     public string? Name { get; init; }
+
+    /// <summary>What operators sort their fleet by: name to value, the value may be empty.</summary>
+    public ImmutableSortedDictionary<string, string> Tags { get; init; } = NoTags;
+
+    /// <summary>Whether the device itself may switch its public URL.</summary>
+    public bool SelfService { get; init; }
 
     public DateTimeOffset? Created { get; init; }
 
     /// <summary>When the device's last tunnel ended; null when that was never written.</summary>
     public DateTimeOffset? LastSeen { get; init; }
+
+    /// <summary>The node that its last tunnel was on.</summary>
+    public string? LastNode { get; init; }
+
+    /// <summary>Counts the gateway's own changes; what others write straight into Redis does not count.</summary>
+    public long Version { get; init; }
+
+    public static ImmutableSortedDictionary<string, string> NoTags { get; } = ImmutableSortedDictionary.Create<string, string>(StringComparer.Ordinal);
+
+    /// <summary>The key that was given, if it is one of the device's and good now. All of them are compared, whichever it is.</summary>
+    public DeviceKey? FindKey(DeviceKeyHash given, DateTimeOffset now)
+    {
+        DeviceKey? found = null;
+        foreach (var key in Keys)
+        {
+            found = key.Hash.Matches(given) && key.IsValid(now) ? key : found;
+        }
+
+        return found;
+    }
 }

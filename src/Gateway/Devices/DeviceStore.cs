@@ -6,43 +6,34 @@ using Tunnel.Protocol;
 
 namespace Gateway.Devices;
 
-/// <summary>The devices in Redis, by the schema of docs/redis.md.</summary>
+/// <summary>The devices in Redis, by the schema of docs/redis.md. Every change is one step, and is announced to every node.</summary>
 internal sealed class DeviceStore(RedisConnection redis, TimeProvider time)
 {
     /// <summary>The channel on which the uuid of a changed record is published.</summary>
     public static readonly RedisChannel Changes = RedisChannel.Literal("devices");
 
-    private static readonly RedisValue PublicUrl = "public_url";
-    private static readonly RedisValue Key = "key";
-    private static readonly RedisValue Name = "name";
-    private static readonly RedisValue Created = "created";
-    private static readonly RedisValue LastSeen = "last_seen";
-    private static readonly RedisValue[] Fields = [PublicUrl, Key, Name, Created, LastSeen];
+    private const string KeyStart = "device:{";
+
+    /// <summary>How <c>SCAN</c> finds devices.</summary>
+    public static readonly RedisValue KeyPattern = KeyStart + "*}";
+
+    private const int MaxAttempts = 100;
 
     // The braces are literal: a hash tag, so that a device's keys share a slot in Redis Cluster.
-    private static RedisKey KeyOf(DeviceUuid uuid) => $"device:{{{uuid}}}";
+    private static RedisKey KeyOf(DeviceUuid uuid) => $"{KeyStart}{uuid}}}";
 
     private static RedisKey RoutesOf(DeviceUuid uuid) => $"route:{{{uuid}}}";
 
-    /// <summary>Reads a device; null when there is none.</summary>
-    public async Task<DeviceRecord?> FindAsync(DeviceUuid uuid)
+    /// <summary>The device whose record stands under a key of Redis; false when the key is none of a device.</summary>
+    public static bool TryReadKey(string? key, out DeviceUuid uuid)
     {
-        var values = await redis.Database.HashGetAsync(KeyOf(uuid), Fields);
-        if (Array.TrueForAll(values.AsSpan(0, 4).ToArray(), static value => value.IsNull))
-        {
-            return null;
-        }
-
-        return new DeviceRecord
-        {
-            Uuid = uuid,
-            PublicUrl = (string?)values[0] == "1", // as text: a RedisValue "01" equals "1"
-            Key = DeviceKeyHash.TryParse(values[1], out var key) ? key : null,
-            Name = values[2],
-            Created = DateTimeOffset.TryParse(values[3], CultureInfo.InvariantCulture, out var created) ? created : null,
-            LastSeen = DateTimeOffset.TryParse(values[4], CultureInfo.InvariantCulture, out var seen) ? seen : null,
-        };
+        uuid = default;
+        return key is not null && key.StartsWith(KeyStart, StringComparison.Ordinal) && key.EndsWith('}')
+            && DeviceUuid.TryParse(key.AsSpan(KeyStart.Length..^1), null, out uuid);
     }
+
+    /// <summary>Reads a device; null when there is none.</summary>
+    public async Task<DeviceRecord?> FindAsync(DeviceUuid uuid) => DeviceFields.Read(uuid, await redis.Database.HashGetAllAsync(KeyOf(uuid)));
 
     /// <summary>Reads where a device's tunnels are, those of nodes that live no more among them.</summary>
     public async Task<ImmutableArray<DeviceRoute>> FindRoutesAsync(DeviceUuid uuid) =>
@@ -80,58 +71,121 @@ internal sealed class DeviceStore(RedisConnection redis, TimeProvider time)
         await database.PublishAsync(Changes, uuid.ToString());
     }
 
-    // In one step, for a device that was removed meanwhile must not come back as a hash of two fields.
+    // In one step, for a device that was removed meanwhile must not come back as a hash of two fields, nor its mark change.
     private const string RemoveRoute =
         """
         redis.call('HDEL', KEYS[1], ARGV[1])
-        if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('HSET', KEYS[2], 'last_seen', ARGV[2], 'last_node', ARGV[3]) end
+        if redis.call('EXISTS', KEYS[2]) == 1 and redis.call('HEXISTS', KEYS[2], 'deleted') == 0 then redis.call('HSET', KEYS[2], 'last_seen', ARGV[2], 'last_node', ARGV[3]) end
         return 1
         """;
 
     /// <summary>Adds a device.</summary>
-    /// <returns>False when the uuid is taken; then nothing was changed.</returns>
-    public async Task<bool> AddAsync(DeviceUuid uuid, DeviceKeyHash key, string? name, bool publicUrl)
+    /// <returns>Null when it was added; otherwise what stands in its way, and nothing was changed.</returns>
+    public async Task<AddConflict?> AddAsync(DeviceRecord device)
     {
-        var database = redis.Database;
-
         // One step: of two that add the same uuid, one wins whole.
-        var transaction = database.CreateTransaction();
-        transaction.AddCondition(Condition.KeyNotExists(KeyOf(uuid)));
-        var fields = new List<HashEntry>
-        {
-            new(PublicUrl, publicUrl ? "1" : "0"),
-            new(Key, key.ToString()),
-            new(Created, time.GetUtcNow().ToString("O", CultureInfo.InvariantCulture)),
-        };
-        if (name is not null)
-        {
-            fields.Add(new HashEntry(Name, name));
-        }
-
-        _ = transaction.HashSetAsync(KeyOf(uuid), [.. fields]);
+        var transaction = redis.Database.CreateTransaction();
+        transaction.AddCondition(Condition.KeyNotExists(KeyOf(device.Uuid)));
+        var (fields, _) = DeviceFields.Difference(null, device with { Created = time.GetUtcNow() });
+        _ = transaction.HashSetAsync(KeyOf(device.Uuid), [.. fields, new HashEntry(DeviceFields.Version, 1)]);
         if (!await transaction.ExecuteAsync())
         {
-            return false;
+            return await redis.Database.HashExistsAsync(KeyOf(device.Uuid), DeviceFields.Deleted) ? AddConflict.Deleted : AddConflict.Exists;
         }
 
-        await database.PublishAsync(Changes, uuid.ToString());
-        return true;
+        await AnnounceAsync(device.Uuid);
+        return null;
+    }
+
+    /// <inheritdoc cref="AddAsync(DeviceRecord)"/>
+    /// <returns>False when the uuid is taken; then nothing was changed.</returns>
+    public async Task<bool> AddAsync(DeviceUuid uuid, DeviceKeyHash key, string? name, bool publicUrl) =>
+        await AddAsync(new DeviceRecord { Uuid = uuid, PublicUrl = publicUrl, Name = name, Keys = [new DeviceKey(key, Created: time.GetUtcNow())] }) is null;
+
+    /// <summary>Changes a device by a function of what it is, which may be called again when somebody else was faster.</summary>
+    /// <returns>The device before and after; null when there is none. Where the two are equal nothing was written.</returns>
+    public async Task<(DeviceRecord Before, DeviceRecord After)?> ChangeAsync(DeviceUuid uuid, Func<DeviceRecord, DeviceRecord> change)
+    {
+        for (var attempt = 0; attempt < MaxAttempts; attempt++)
+        {
+            if (await FindAsync(uuid) is not { } before)
+            {
+                return null;
+            }
+
+            var after = change(before);
+            var (set, remove) = DeviceFields.Difference(before, after);
+            if (set.Count == 0 && remove.Count == 0)
+            {
+                return (before, before);
+            }
+
+            var transaction = redis.Database.CreateTransaction();
+            AddUnchanged(transaction, before);
+            if (remove.Count > 0)
+            {
+                _ = transaction.HashDeleteAsync(KeyOf(uuid), [.. remove]);
+            }
+
+            _ = transaction.HashSetAsync(KeyOf(uuid), [.. set, new HashEntry(DeviceFields.Version, before.Version + 1)]);
+            if (await transaction.ExecuteAsync())
+            {
+                await AnnounceAsync(uuid);
+                return (before, after with { Version = before.Version + 1 });
+            }
+        }
+
+        throw new StoreUnavailableException("The device is being changed by so many at once that this change found no gap; try again.");
     }
 
     /// <summary>Switches a device's public URL and tells every node.</summary>
     /// <returns>False when there is no such device; then nothing was changed.</returns>
-    public async Task<bool> SetPublicUrlAsync(DeviceUuid uuid, bool enabled)
+    public async Task<bool> SetPublicUrlAsync(DeviceUuid uuid, bool enabled) =>
+        await ChangeAsync(uuid, record => record with { PublicUrl = enabled }) is not null;
+
+    /// <summary>Deletes a device. A mark stays, so that its uuid is never given to another.</summary>
+    /// <param name="check">Sees the device first, and may throw to keep it.</param>
+    /// <returns>The device as it was; null when there was none.</returns>
+    public async Task<DeviceRecord?> DeleteAsync(DeviceUuid uuid, Action<DeviceRecord> check)
     {
-        var database = redis.Database;
-        var transaction = database.CreateTransaction();
-        transaction.AddCondition(Condition.KeyExists(KeyOf(uuid)));
-        _ = transaction.HashSetAsync(KeyOf(uuid), PublicUrl, enabled ? "1" : "0");
-        if (!await transaction.ExecuteAsync())
+        for (var attempt = 0; attempt < MaxAttempts; attempt++)
         {
-            return false;
+            if (await FindAsync(uuid) is not { } before)
+            {
+                return null;
+            }
+
+            check(before);
+            var transaction = redis.Database.CreateTransaction();
+            AddUnchanged(transaction, before);
+            _ = transaction.KeyDeleteAsync(KeyOf(uuid));
+            _ = transaction.HashSetAsync(KeyOf(uuid), DeviceFields.Deleted, time.GetUtcNow().ToString("O", CultureInfo.InvariantCulture));
+            if (await transaction.ExecuteAsync())
+            {
+                await AnnounceAsync(uuid);
+                return before;
+            }
         }
 
-        await database.PublishAsync(Changes, uuid.ToString());
-        return true;
+        throw new StoreUnavailableException("The device is being changed by so many at once that it could not be deleted; try again.");
     }
+
+    private static void AddUnchanged(ITransaction transaction, DeviceRecord before)
+    {
+        var key = KeyOf(before.Uuid);
+        transaction.AddCondition(before.Version == 0 ? Condition.HashNotExists(key, DeviceFields.Version) : Condition.HashEqual(key, DeviceFields.Version, before.Version));
+        transaction.AddCondition(Condition.KeyExists(key));
+        transaction.AddCondition(Condition.HashNotExists(key, DeviceFields.Deleted));
+    }
+
+    private async Task AnnounceAsync(DeviceUuid uuid) => await redis.Database.PublishAsync(Changes, uuid.ToString());
+}
+
+/// <summary>Why a device cannot be added.</summary>
+internal enum AddConflict
+{
+    Exists,
+
+    /// <summary>There was one; its uuid is not given again.</summary>
+    Deleted,
 }

@@ -9,6 +9,8 @@ internal static class DevicesRoom
         builder.Services.AddOptions<DeviceOptions>().BindConfiguration(DeviceOptions.Section).ValidateOnStart();
         builder.Services.AddSingleton<IValidateOptions<DeviceOptions>, DeviceOptions.Validator>();
         builder.Services.AddSingleton<DeviceStore>();
+        builder.Services.AddSingleton<DeviceActivity>();
+        builder.Services.AddHostedService(static services => services.GetRequiredService<DeviceActivity>());
         builder.Services.AddSingleton<DeviceDirectory>();
         builder.Services.AddHostedService(static services => services.GetRequiredService<DeviceDirectory>());
     }

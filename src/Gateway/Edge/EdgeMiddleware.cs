@@ -20,7 +20,7 @@ namespace Gateway.Edge;
 /// </code>
 /// </summary>
 internal sealed class EdgeMiddleware(
-    HostNames hosts, DeviceDirectory devices, Router router, EdgeForwarder forwarder, ActiveVisits visits, GatewayMetrics metrics, TimeProvider time, IOptions<EdgeOptions> options)
+    HostNames hosts, DeviceDirectory devices, DeviceActivity activity, Router router, EdgeForwarder forwarder, ActiveVisits visits, GatewayMetrics metrics, TimeProvider time, IOptions<EdgeOptions> options)
 {
     /// <summary>The most ways that one request goes.</summary>
     private const int MaxAttempts = 8;
@@ -82,7 +82,10 @@ internal sealed class EdgeMiddleware(
             }
 
             WebSocketFarewell.Arm(context, visits.Leaving);
-            return await ForwardAsync(context, uuid, entry, known);
+            var started = time.GetTimestamp();
+            var failure = await ForwardAsync(context, uuid, entry, known);
+            activity.Visited(uuid, context, failure?.Status ?? context.Response.StatusCode, failure?.Reason, started);
+            return failure;
         }
         finally
         {

@@ -13,8 +13,17 @@ internal sealed class ListenerOptions
     /// <summary>Visitors and devices with TLS, HTTP/2 and HTTP/1.1. Default empty: none. Needs <c>Certificates:File</c>.</summary>
     public string Https { get; set; } = "";
 
-    /// <summary>Health, for operators and orchestrators. Default <c>127.0.0.1:8081</c>; empty for none.</summary>
+    /// <summary>Health, for orchestrators; API and dashboard, for operators. Default <c>127.0.0.1:8081</c>; empty for none.</summary>
     public string Admin { get; set; } = "127.0.0.1:8081";
+
+    /// <summary>The same with TLS. Default empty: none. Needs <c>Certificates:File</c>.</summary>
+    public string AdminHttps { get; set; } = "";
+
+    /// <summary>
+    /// What visitors put before the path of a device, the asterisk for its uuid, e.g. <c>https://*.resindevice.io</c>. Default
+    /// empty: made from the listeners and the first base domain.
+    /// </summary>
+    public string PublicOrigin { get; set; } = "";
 
     /// <summary>The largest head of a visitor's request, in KiB; beyond it 431. Default 64.</summary>
     public int MaxRequestHeadersKib { get; set; } = 64;
@@ -44,12 +53,18 @@ internal sealed class ListenerOptions
     {
         public ValidateOptionsResult Validate(string? name, ListenerOptions options)
         {
-            foreach (var (key, value) in new[] { ("Http", options.Http), ("Https", options.Https), ("Admin", options.Admin) })
+            foreach (var (key, value) in new[] { ("Http", options.Http), ("Https", options.Https), ("Admin", options.Admin), ("AdminHttps", options.AdminHttps) })
             {
                 if (value.Length > 0 && !ListenAddress.TryParse(value, out _))
                 {
                     return ValidateOptionsResult.Fail($"{Section}:{key} is \"{value}\": give an address and a port, e.g. \"*:8080\", \"127.0.0.1:8080\", \"[::1]:8080\", or \"unix:/run/gateway.sock\".");
                 }
+            }
+
+            if (options.PublicOrigin.Length > 0 && (!options.PublicOrigin.StartsWith("http", StringComparison.Ordinal) || !options.PublicOrigin.Contains("://*.", StringComparison.Ordinal)
+                || !Uri.TryCreate(options.PublicOrigin.Replace("*", "0", StringComparison.Ordinal), UriKind.Absolute, out var origin) || origin.AbsolutePath != "/" || options.PublicOrigin.EndsWith('/')))
+            {
+                return ValidateOptionsResult.Fail($"{Section}:PublicOrigin is \"{options.PublicOrigin}\": give scheme, an asterisk for the uuid, domain and, where it is not the standard one, port, e.g. \"https://*.resindevice.io\".");
             }
 
             if (options.Http.Length == 0 && options.Https.Length == 0)

@@ -35,16 +35,32 @@ internal static partial class ListenersRoom
         AppContext.SetSwitch("Microsoft.AspNetCore.Server.Kestrel.DisableHttp1LineFeedTerminators", true);
 
         var services = builder.Services;
-        services.AddOptions<ListenerOptions>().BindConfiguration(ListenerOptions.Section).ValidateOnStart();
-        services.AddSingleton<IValidateOptions<ListenerOptions>, ListenerOptions.Validator>();
-        services.AddOptions<DomainOptions>().BindConfiguration(DomainOptions.Section).ValidateOnStart();
-        services.AddSingleton<IValidateOptions<DomainOptions>, DomainOptions.Validator>();
-        services.AddSingleton<HostNames>();
+        AddOptions(services);
         services.AddOptions<HostOptions>().Configure<IOptions<ListenerOptions>>(
             static (host, listen) => host.ShutdownTimeout = listen.Value.DrainTimeout + TimeSpan.FromSeconds(5));
 
         builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration();
         services.AddOptions<KestrelServerOptions>().Configure<IOptions<ListenerOptions>, CertificateSelector, IOptions<ClusterOptions>, NodeIdentity>(Configure);
+    }
+
+    /// <summary>One listener for operators on a Unix socket, instead of all others.</summary>
+    public static void AddLocalListener(this WebApplicationBuilder builder, string socket)
+    {
+        AddOptions(builder.Services);
+        builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel => kestrel.ListenUnixSocket(socket, static endpoint => endpoint.Use(static next => connection =>
+        {
+            connection.Features.Set(Admin);
+            return next(connection);
+        })));
+    }
+
+    private static void AddOptions(IServiceCollection services)
+    {
+        services.AddOptions<ListenerOptions>().BindConfiguration(ListenerOptions.Section).ValidateOnStart();
+        services.AddSingleton<IValidateOptions<ListenerOptions>, ListenerOptions.Validator>();
+        services.AddOptions<DomainOptions>().BindConfiguration(DomainOptions.Section).ValidateOnStart();
+        services.AddSingleton<IValidateOptions<DomainOptions>, DomainOptions.Validator>();
+        services.AddSingleton<HostNames>();
     }
 
     private static void Configure(KestrelServerOptions kestrel, IOptions<ListenerOptions> options, CertificateSelector certificates, IOptions<ClusterOptions> cluster, NodeIdentity node)
@@ -73,6 +89,7 @@ internal static partial class ListenersRoom
         Bind(listen.Http, Public, null);
         Bind(listen.Https, Public, certificates);
         Bind(listen.Admin, Admin, null);
+        Bind(listen.AdminHttps, Admin, certificates);
         BindInner();
 
         // Every certificate is let through here, and none but a node's goes further (HopEndpoint): who the nodes are is asked of Redis.

@@ -11,14 +11,20 @@ namespace Gateway.Telemetry;
 
 internal static class TelemetryRoom
 {
+    /// <summary>What every part needs that counts or looks at the clock.</summary>
+    public static void AddMeasures(this WebApplicationBuilder builder)
+    {
+        builder.Services.AddMetrics();
+        builder.Services.AddSingleton<GatewayMetrics>();
+        builder.Services.AddSingleton(TimeProvider.System);
+    }
+
     public static void AddTelemetry(this WebApplicationBuilder builder)
     {
+        builder.AddMeasures();
         var services = builder.Services;
         services.AddOptions<TelemetryOptions>().BindConfiguration(TelemetryOptions.Section).ValidateOnStart();
         services.AddSingleton<IValidateOptions<TelemetryOptions>, TelemetryOptions.Validator>();
-        services.AddMetrics();
-        services.AddSingleton<GatewayMetrics>();
-        services.AddSingleton(TimeProvider.System);
 
         // What is composed depends on it; a value that is wrong is said when the gateway starts.
         var options = builder.Configuration.GetSection(TelemetryOptions.Section).Get<TelemetryOptions>() ?? new TelemetryOptions();
@@ -120,6 +126,7 @@ internal static class TelemetryRoom
         logging.AddFilter("Microsoft.Extensions.Hosting", LogLevel.None); // what ends the gateway is said by its command line
         logging.AddFilter("Microsoft.Extensions.Diagnostics.HealthChecks", LogLevel.None); // who asks gets the reasons
         logging.AddFilter("Microsoft.AspNetCore.Hosting.Diagnostics", LogLevel.None); // or it makes an Activity of every request
+        logging.AddFilter("Microsoft.AspNetCore.DataProtection", LogLevel.Error); // its keys are guarded as Redis is
         logging.AddFilter("Yarp", LogLevel.None);
         logging.AddFilter("Garnet", LogLevel.Error);
     }

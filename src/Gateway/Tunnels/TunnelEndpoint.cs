@@ -16,6 +16,7 @@ namespace Gateway.Tunnels;
 /// </summary>
 internal sealed partial class TunnelEndpoint(
     DeviceDirectory devices,
+    DeviceActivity activity,
     TunnelRegistry registry,
     FailureDelay failures,
     TunnelTraffic traffic,
@@ -26,8 +27,6 @@ internal sealed partial class TunnelEndpoint(
     IHostApplicationLifetime lifetime,
     ILogger<TunnelEndpoint> logger)
 {
-    private const string BearerPrefix = "Bearer ";
-
     public async Task AcceptAsync(HttpContext context, string uuidText)
     {
         if (Explain(context) is { } error)
@@ -46,11 +45,11 @@ internal sealed partial class TunnelEndpoint(
             return;
         }
 
-        bool accepted;
         DeviceUuid uuid;
+        DeviceEntry.KeyWatch? watch;
         try
         {
-            accepted = await IsAuthenticAsync(context, uuidText, out uuid);
+            watch = await AuthenticateAsync(context, uuidText, out uuid);
         }
         catch (StoreUnavailableException)
         {
@@ -60,7 +59,7 @@ internal sealed partial class TunnelEndpoint(
             return;
         }
 
-        if (!accepted)
+        if (watch is null)
         {
             metrics.TunnelConnect(GatewayMetrics.Connect.WrongKey);
             LogRefused(logger, context.Connection.RemoteIpAddress);
@@ -70,6 +69,7 @@ internal sealed partial class TunnelEndpoint(
             return;
         }
 
+        using var watched = watch;
         context.Response.Headers[TunnelProtocol.NodeHeader] = node.Id;
         if (Avoids(context, node.Id) && node.HasOther)
         {
@@ -78,7 +78,7 @@ internal sealed partial class TunnelEndpoint(
             return;
         }
 
-        await HoldAsync(context, uuid);
+        await HoldAsync(context, uuid, watch.Ended);
     }
 
     private static bool Avoids(HttpContext context, string node)
@@ -116,21 +116,13 @@ internal sealed partial class TunnelEndpoint(
     }
 
     // Every refusal takes the same steps, so that neither the answer nor its time tells which uuids exist.
-    private Task<bool> IsAuthenticAsync(HttpContext context, string uuidText, out DeviceUuid uuid)
+    private Task<DeviceEntry.KeyWatch?> AuthenticateAsync(HttpContext context, string uuidText, out DeviceUuid uuid)
     {
         var known = DeviceUuid.TryParse(uuidText, null, out uuid);
-        var authorization = context.Request.Headers.Authorization.ToString();
-        var key = authorization.StartsWith(BearerPrefix, StringComparison.OrdinalIgnoreCase) ? authorization[BearerPrefix.Length..].Trim() : "";
-        return CheckAsync(known ? uuid : null, key);
-
-        async Task<bool> CheckAsync(DeviceUuid? device, string given)
-        {
-            var hash = device is { } id ? (await devices.FindAsync(id)).Known.Record?.Key : null;
-            return (hash ?? DeviceKeyHash.Of("")).Matches(given) && hash is not null;
-        }
+        return devices.AuthenticateAsync(known ? uuid : null, DeviceKeyHash.OfBearer(context.Request));
     }
 
-    private async Task HoldAsync(HttpContext context, DeviceUuid uuid)
+    private async Task HoldAsync(HttpContext context, DeviceUuid uuid, CancellationToken keyEnded)
     {
         if (context.Features.Get<IConnectionSocketFeature>()?.Socket is { } socket)
         {
@@ -161,11 +153,13 @@ internal sealed partial class TunnelEndpoint(
         using var counted = metrics.TunnelUp();
         try
         {
-            await client.Closed;
+            // A key that is revoked ends what it has opened.
+            await client.Closed.WaitAsync(keyEnded).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
         finally
         {
             registry.Remove(tunnel);
+            DeviceTraffic.Count(tunnel, activity);
             metrics.TunnelEnded(
                 time.GetElapsedTime(upSince),
                 tunnel.IsSurplus ? GatewayMetrics.TunnelEnd.Surplus

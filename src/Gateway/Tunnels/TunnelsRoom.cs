@@ -13,6 +13,7 @@ internal static class TunnelsRoom
         builder.Services.AddSingleton<IValidateOptions<TunnelOptions>, TunnelOptions.Validator>();
         builder.Services.AddSingleton<TunnelRegistry>();
         builder.Services.AddSingleton<TunnelTraffic>();
+        builder.Services.AddHostedService<DeviceTraffic>();
         builder.Services.AddSingleton<FailureDelay>();
         builder.Services.AddSingleton<TunnelEndpoint>();
     }

@@ -204,7 +204,7 @@ public sealed class StoreTests
         var winner = Array.IndexOf(won, true);
         Assert.Equal(1, won.Count(static added => added));
         var record = (await gateway.Devices.FindAsync(uuid))!;
-        Assert.Equal((keys[winner].ToString(), $"name {winner}"), (record.Key!.ToString(), record.Name));
+        Assert.Equal((keys[winner].ToString(), $"name {winner}"), (record.Keys[0].Hash.ToString(), record.Name));
     }
 
     [Fact]

@@ -17,6 +17,9 @@ internal static class ExitCode
     /// <summary>The store, or an address to listen on, cannot be had now (EX_UNAVAILABLE).</summary>
     public const int Unavailable = 69;
 
+    /// <summary>The token is missing, wrong, or may not do this (EX_NOPERM).</summary>
+    public const int Denied = 77;
+
     /// <summary>The configuration is wrong (EX_CONFIG).</summary>
     public const int Configuration = 78;
 }

@@ -6,7 +6,7 @@ using Tunnel.Protocol;
 
 namespace Gateway.Admin.CommandLine;
 
-/// <summary>The command line: <c>gateway [run]</c>, <c>gateway device add</c>, <c>gateway public-url</c>.</summary>
+/// <summary>The command line: <c>gateway [run]</c>, and the verbs of operators.</summary>
 internal static class GatewayCommand
 {
     /// <summary>Runs a command line; the result is the exit status (<see cref="ExitCode"/>).</summary>
@@ -49,21 +49,32 @@ internal static class GatewayCommand
         });
         void Configure(ParseResult result, IConfigurationManager configuration) => GatewayConfiguration.Add(configuration, result.GetValue(config)?.FullName, result.GetValue(set) ?? []);
 
+        var verbs = new VerbFactory(Configure);
+
         var run = new Command("run", "Runs the gateway until SIGTERM or Ctrl-C (the default).");
         run.SetAction((result, cancellationToken) => RunGatewayAsync(manager => Configure(result, manager)));
 
         var root = new RootCommand(
             "Public URLs for devices behind NAT.\n\n" +
             "Settings: docs/configuration.md; as environment variables GATEWAY_Edge__Domains__0=resindevice.io.\n" +
-            "Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 69 store or address unavailable, 78 wrong configuration.")
+            "The verbs work on the store itself, whether a gateway runs or not; with --server, on a gateway's API.\n" +
+            "Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 69 store, gateway or address unavailable, 77 token refused, 78 wrong configuration.")
         {
             run,
-            DeviceCommands.CreateDevice(Configure),
-            DeviceCommands.CreatePublicUrl(Configure),
+            DeviceCommands.Create(verbs),
+            PublicUrlCommand.Create(verbs),
+            TokenCommands.Create(verbs),
+            GeneralCommands.CreateAudit(verbs),
+            GeneralCommands.CreateStatus(verbs),
             HealthCommand.Create(),
+            GeneralCommands.CreateCompletion(),
             config,
             set,
+            verbs.Server,
+            verbs.Token,
+            verbs.Json,
         };
+        HelpWithExamples.Use(root);
         root.SetAction((result, cancellationToken) => RunGatewayAsync(manager => Configure(result, manager)));
         return root;
     }
@@ -95,6 +106,7 @@ internal static class GatewayCommand
     {
         OptionsValidationException invalid => (ExitCode.Configuration, invalid.Failures),
         ConfigurationException wrong => (ExitCode.Configuration, [wrong.Message]),
+        CommandException refused => (refused.Status, [refused.Message]),
         StoreUnavailableException unavailable => (ExitCode.Unavailable, [unavailable.Message]),
         IOException { InnerException: Microsoft.AspNetCore.Connections.AddressInUseException } inUse => (ExitCode.Unavailable, [inUse.Message]),
         System.Net.Sockets.SocketException socket => (ExitCode.Unavailable, [$"An address to listen on cannot be had: {socket.Message}."]),

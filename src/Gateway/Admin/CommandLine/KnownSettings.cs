@@ -23,6 +23,8 @@ internal static class KnownSettings
         (EdgeOptions.Section, typeof(EdgeOptions)),
         (ClusterOptions.Section, typeof(ClusterOptions)),
         (TelemetryOptions.Section, typeof(TelemetryOptions)),
+        (AdminOptions.Section, typeof(AdminOptions)),
+        (ClientOptions.Section, typeof(ClientOptions)),
     ];
 
     /// <exception cref="ConfigurationException">A key is unknown.</exception>

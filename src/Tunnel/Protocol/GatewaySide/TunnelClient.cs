@@ -47,6 +47,9 @@ public sealed class TunnelClient : IAsyncDisposable
     /// <summary>Sends requests to the device; use HTTP/2 exactly and URIs that begin with <see cref="DestinationPrefix"/>.</summary>
     public HttpMessageInvoker Invoker => _invoker.Value;
 
+    /// <summary>The bytes of HTTP/2 that have crossed since the last call, to the device and from it.</summary>
+    public (long Sent, long Received) TakeTraffic() => _stream.TakeTraffic();
+
     /// <summary>Ends the connection and with it every request in flight.</summary>
     public async ValueTask DisposeAsync()
     {

@@ -20,6 +20,8 @@ internal sealed class TunnelStream : Stream
     private readonly Stream _inner;
     private readonly TunnelTraffic? _traffic;
     private readonly TaskCompletionSource _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private long _sent;
+    private long _received;
     private volatile bool _handedOver;
     private Task? _parked;
     private byte[]? _early;
@@ -34,6 +36,9 @@ internal sealed class TunnelStream : Stream
 
     /// <summary>Completes when no further byte can arrive or leave.</summary>
     public Task Closed => _closed.Task;
+
+    /// <summary>The bytes that have crossed since the last call.</summary>
+    public (long Sent, long Received) TakeTraffic() => (Interlocked.Exchange(ref _sent, 0), Interlocked.Exchange(ref _received, 0));
 
     /// <summary>Ends the parked reading at its next byte, so that the client reads by itself.</summary>
     public void HandOver() => _handedOver = true;
@@ -55,6 +60,7 @@ internal sealed class TunnelStream : Stream
         {
             var count = await _inner.ReadAsync(buffer, cancellationToken);
             _traffic?.AddReceived(count);
+            Interlocked.Add(ref _received, count);
             if (count == 0 && buffer.Length > 0)
             {
                 _closed.TrySetResult();
@@ -72,6 +78,7 @@ internal sealed class TunnelStream : Stream
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {
         _traffic?.AddSent(buffer.Length);
+        Interlocked.Add(ref _sent, buffer.Length);
         return _inner.WriteAsync(buffer, cancellationToken);
     }
 

@@ -1,0 +1,94 @@
+using System.Buffers;
+using System.Collections.Immutable;
+using System.Globalization;
+using Gateway.Admin.Tokens;
+using Gateway.Devices;
+using Tunnel.Protocol;
+
+namespace Gateway.Admin.Api;
+
+/// <summary>Checks what operators send; what is wrong is named, with what would be right.</summary>
+internal static class Input
+{
+    public const int MaxLimit = 1000;
+    public const int DefaultLimit = 50;
+
+    private const int MaxName = 200;
+    private const int MaxTags = 50;
+    private const int MaxTagName = 100;
+    private const int MaxTagValue = 500;
+
+    private static readonly SearchValues<char> TagCharacters = SearchValues.Create("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:/-");
+
+    public static DeviceUuid Uuid(string text) => DeviceUuid.TryParse(text.ToLowerInvariant(), null, out var uuid)
+        ? uuid : throw Invalid($"\"{text}\" is no device uuid: give 32 (or 62) hex digits.");
+
+    /// <summary>What people call something; null for what is empty.</summary>
+    public static string? Name(string? text)
+    {
+        text = text?.Trim();
+        return text is null or "" ? null
+            : text.Length > MaxName ? throw Invalid($"The name has {text.Length} characters: give at most {MaxName}.")
+            : text.Any(char.IsControl) ? throw Invalid("The name has control characters: leave them out.")
+            : text;
+    }
+
+    public static ImmutableSortedDictionary<string, string> Tags(IEnumerable<KeyValuePair<string, string>>? tags)
+    {
+        var result = DeviceRecord.NoTags.ToBuilder();
+        foreach (var (name, value) in tags ?? [])
+        {
+            result[TagName(name)] = value switch
+            {
+                null => throw Invalid($"The tag \"{name}\" is null: give a text, which may be empty."),
+                { Length: > MaxTagValue } => throw Invalid($"The tag \"{name}\" has {value.Length} characters: give at most {MaxTagValue}."),
+                _ => value,
+            };
+        }
+
+        return result.Count > MaxTags ? throw Invalid($"These are {result.Count} tags: give at most {MaxTags}.") : result.ToImmutable();
+    }
+
+    public static string TagName(string name) => name.Length is > 0 and <= MaxTagName && !name.AsSpan().ContainsAnyExcept(TagCharacters)
+        ? name : throw Invalid($"\"{name}\" is no name of a tag: give 1 to {MaxTagName} letters, digits, and . _ : / -");
+
+    /// <summary>A tag as filters have it: <c>name</c> or <c>name=value</c>.</summary>
+    public static string Tag(string text)
+    {
+        _ = TagName(text.Split('=', 2)[0]);
+        return text;
+    }
+
+    public static string UuidPrefix(string? text) => text is null ? ""
+        : text.Length <= 62 && text.All(char.IsAsciiHexDigit) ? text.ToLowerInvariant() : throw Invalid($"uuid is \"{text}\": give the first hex digits of a uuid.");
+
+    public static int Limit(string? text, int standard = DefaultLimit) => text is null ? standard
+        : int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var limit) && limit is >= 1 and <= MaxLimit
+            ? limit : throw Invalid($"limit is \"{text}\": give 1 to {MaxLimit}.");
+
+    public static bool? Flag(string name, string? text) => text switch
+    {
+        null => null,
+        "true" => true,
+        "false" => false,
+        _ => throw Invalid($"{name} is \"{text}\": give true or false."),
+    };
+
+    public static bool ByName(string? sort) => sort switch
+    {
+        null or "uuid" => false,
+        "name" => true,
+        _ => throw Invalid($"sort is \"{sort}\": give uuid or name."),
+    };
+
+    public static Scope Scope(string? text) => Scopes.TryParse(text, out var scope)
+        ? scope.Value : throw Invalid($"scope is {(text is null ? "missing" : $"\"{text}\"")}: give one of {Scopes.Names}.");
+
+    public static DateTimeOffset? Expires(DateTimeOffset? expires, TimeProvider time) => expires is { } at && at <= time.GetUtcNow()
+        ? throw Invalid($"expires is {at:u}, which is past: give a time to come, or leave it out.") : expires;
+
+    public static T Need<T>(string name, T? value)
+        where T : struct => value ?? throw Invalid($"{name} is missing.");
+
+    public static ApiException Invalid(string detail) => ApiProblem.Invalid.Exception(detail);
+}

@@ -1,0 +1,231 @@
+using System.Collections.Concurrent;
+using System.Text.Json;
+using Gateway.Storage;
+using Microsoft.Extensions.Options;
+using StackExchange.Redis;
+using Tunnel.Protocol;
+
+namespace Gateway.Devices;
+
+/// <summary>
+/// What devices are doing, for their operators: counts, the last requests, the tunnels they had. It is gathered here and
+/// written to Redis every few seconds, a device at most once: neither a request nor a tunnel waits for it, and a
+/// storm of reconnects costs one write a device.
+/// </summary>
+internal sealed partial class DeviceActivity(RedisConnection redis, IOptions<DeviceOptions> options, TimeProvider time, ILogger<DeviceActivity> logger) : BackgroundService
+{
+    private const int BatchSize = 500;
+    private const int MaxTunnels = 20;
+    private const int MaxPath = 200;
+
+    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan KeptFor = TimeSpan.FromDays(90);
+
+    private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web) { DefaultIgnoreCondition = System.Text.Json.Serialization.JsonIgnoreCondition.WhenWritingNull };
+
+    private readonly ConcurrentDictionary<DeviceUuid, Pending> _pending = new();
+    private readonly int _keptRequests = options.Value.RecentRequests;
+
+    /// <summary>A visitor's request has ended.</summary>
+    /// <param name="failure">The name of the failure when the answer was the gateway's; null when it was the application's.</param>
+    /// <param name="started">A timestamp of the time provider.</param>
+    public void Visited(DeviceUuid uuid, HttpContext context, int status, string? failure, long started)
+    {
+        // The query is left out: it is where secrets are.
+        var path = context.Request.Path.Value ?? "";
+        var request = new RecentRequest(
+            time.GetUtcNow(), context.Request.Method, path.Length > MaxPath ? path[..MaxPath] + "…" : path,
+            status, failure, (long)time.GetElapsedTime(started).TotalMilliseconds);
+        Add(uuid, pending =>
+        {
+            pending.Requests++;
+            pending.Failures += failure is null ? 0 : 1;
+            if (_keptRequests > 0)
+            {
+                if (pending.Recent.Count == _keptRequests)
+                {
+                    pending.Recent.Dequeue();
+                }
+
+                pending.Recent.Enqueue(request);
+            }
+        });
+    }
+
+    /// <summary>A tunnel has come up.</summary>
+    public void Connected(DeviceUuid uuid, string agent) => Add(uuid, pending => pending.Agent = agent);
+
+    /// <summary>A tunnel has ended.</summary>
+    public void Disconnected(DeviceUuid uuid, PastTunnel tunnel) => Add(uuid, pending =>
+    {
+        pending.Tunnels.Enqueue(tunnel);
+        if (pending.Tunnels.Count > MaxTunnels)
+        {
+            pending.Tunnels.Dequeue();
+        }
+    });
+
+    /// <summary>Bytes have crossed a tunnel.</summary>
+    /// <param name="sent">To the device.</param>
+    /// <param name="received">From the device.</param>
+    public void Crossed(DeviceUuid uuid, long sent, long received) => Add(uuid, pending =>
+    {
+        pending.Sent += sent;
+        pending.Received += received;
+    });
+
+    /// <summary>The counts of a device.</summary>
+    public async Task<DeviceCounts> CountsAsync(DeviceUuid uuid)
+    {
+        var fields = (await redis.Database.HashGetAllAsync(StatusKey(uuid))).ToDictionary(static field => (string)field.Name!, static field => field.Value, StringComparer.Ordinal);
+        return new DeviceCounts(
+            (string?)fields.GetValueOrDefault("agent"), (long)fields.GetValueOrDefault("requests"), (long)fields.GetValueOrDefault("failures"),
+            (long)fields.GetValueOrDefault("bytes_sent"), (long)fields.GetValueOrDefault("bytes_received"));
+    }
+
+    /// <summary>The last requests of a device's visitors, the newest first.</summary>
+    public Task<IReadOnlyList<RecentRequest>> RequestsAsync(DeviceUuid uuid) => ListAsync<RecentRequest>(RequestsKey(uuid));
+
+    /// <summary>The last tunnels of a device that have ended, the newest first.</summary>
+    public Task<IReadOnlyList<PastTunnel>> TunnelsAsync(DeviceUuid uuid) => ListAsync<PastTunnel>(TunnelsKey(uuid));
+
+    /// <summary>Forgets a device that was deleted.</summary>
+    public Task ForgetAsync(DeviceUuid uuid) => redis.Database.KeyDeleteAsync([StatusKey(uuid), RequestsKey(uuid), TunnelsKey(uuid)]);
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        using var timer = new PeriodicTimer(Interval, time);
+        try
+        {
+            while (await timer.WaitForNextTickAsync(stoppingToken))
+            {
+                await FlushAsync();
+            }
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            // The gateway stops.
+        }
+    }
+
+    public override async Task StopAsync(CancellationToken cancellationToken)
+    {
+        await base.StopAsync(cancellationToken);
+        await FlushAsync();
+    }
+
+    private async Task FlushAsync()
+    {
+        foreach (var batch in _pending.Keys.Chunk(BatchSize))
+        {
+            if (!redis.IsConnected)
+            {
+                return;
+            }
+
+            try
+            {
+                await Task.WhenAll(batch.Select(uuid => _pending.TryRemove(uuid, out var pending) ? WriteAsync(uuid, pending) : Task.CompletedTask));
+            }
+            catch (Exception exception) when (exception is RedisException || RedisConnection.IsUnavailable(exception))
+            {
+                // It is information, and no reason to hold anything up: what is lost is lost.
+                LogLost(logger, exception.Message);
+            }
+        }
+    }
+
+    private async Task WriteAsync(DeviceUuid uuid, Pending pending)
+    {
+        lock (pending)
+        {
+            pending.Taken = true;
+        }
+
+        // One step in one slot: the device's keys share a hash tag.
+        var batch = redis.Database.CreateBatch();
+        List<Task> writes = [];
+        var status = StatusKey(uuid);
+        foreach (var (field, value) in new[] { ("requests", pending.Requests), ("failures", pending.Failures), ("bytes_sent", pending.Sent), ("bytes_received", pending.Received) })
+        {
+            if (value != 0)
+            {
+                writes.Add(batch.HashIncrementAsync(status, field, value));
+            }
+        }
+
+        if (pending.Agent.Length > 0)
+        {
+            writes.Add(batch.HashSetAsync(status, "agent", pending.Agent));
+        }
+
+        writes.Add(batch.KeyExpireAsync(status, KeptFor));
+        Push(RequestsKey(uuid), pending.Recent, _keptRequests);
+        Push(TunnelsKey(uuid), pending.Tunnels, MaxTunnels);
+        batch.Execute();
+        await Task.WhenAll(writes);
+
+        void Push<T>(RedisKey key, Queue<T> items, int kept)
+        {
+            if (items.Count > 0)
+            {
+                writes.Add(batch.ListLeftPushAsync(key, [.. items.Select(static item => (RedisValue)JsonSerializer.Serialize(item, Json))]));
+                writes.Add(batch.ListTrimAsync(key, 0, kept - 1));
+                writes.Add(batch.KeyExpireAsync(key, KeptFor));
+            }
+        }
+    }
+
+    private void Add(DeviceUuid uuid, Action<Pending> change)
+    {
+        while (true)
+        {
+            var pending = _pending.GetOrAdd(uuid, static _ => new Pending());
+            lock (pending)
+            {
+                if (!pending.Taken)
+                {
+                    change(pending);
+                    return;
+                }
+            }
+        }
+    }
+
+    private async Task<IReadOnlyList<T>> ListAsync<T>(RedisKey key) =>
+        [.. (await redis.Database.ListRangeAsync(key)).Select(static item => JsonSerializer.Deserialize<T>((string)item!, Json)!)];
+
+    private static RedisKey StatusKey(DeviceUuid uuid) => $"status:{{{uuid}}}";
+
+    private static RedisKey RequestsKey(DeviceUuid uuid) => $"requests:{{{uuid}}}";
+
+    private static RedisKey TunnelsKey(DeviceUuid uuid) => $"tunnels:{{{uuid}}}";
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "What devices did in the last seconds could not be written and is missing on their pages: {Reason}")]
+    private static partial void LogLost(ILogger logger, string reason);
+
+    private sealed class Pending
+    {
+        public bool Taken;
+        public long Requests;
+        public long Failures;
+        public long Sent;
+        public long Received;
+        public string Agent = "";
+
+        public Queue<RecentRequest> Recent { get; } = new();
+
+        public Queue<PastTunnel> Tunnels { get; } = new();
+    }
+}
+
+/// <summary>A visitor's request, as its device's operator sees it.</summary>
+/// <param name="Failure">The failure's name (docs/failures.md) when the answer was the gateway's.</param>
+/// <param name="Milliseconds">From the request's head to the end of the answer.</param>
+public sealed record RecentRequest(DateTimeOffset At, string Method, string Path, int Status, string? Failure, long Milliseconds);
+
+/// <summary>A tunnel that has ended.</summary>
+public sealed record PastTunnel(string Node, DateTimeOffset Since, DateTimeOffset Until, string? Address, string Agent);
+
+/// <summary>What has been counted of a device, on all nodes, since it was added.</summary>
+internal sealed record DeviceCounts(string? Agent, long Requests, long Failures, long BytesSent, long BytesReceived);

@@ -1,0 +1,170 @@
+using System.Collections.Immutable;
+using System.Globalization;
+using System.Text.Json;
+using StackExchange.Redis;
+using Tunnel.Protocol;
+
+namespace Gateway.Devices;
+
+/// <summary>A device's record as the fields of its hash (docs/redis.md), there and back.</summary>
+internal static class DeviceFields
+{
+    public const string Version = "version";
+    public const string Deleted = "deleted";
+
+    private const string PublicUrl = "public_url";
+    private const string Key = "key";
+    private const string KeyPrefix = "key.";
+    private const string Name = "name";
+    private const string TagPrefix = "tag.";
+    private const string SelfService = "self_service";
+    private const string Created = "created";
+    private const string LastSeen = "last_seen";
+    private const string LastNode = "last_node";
+
+    private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web) { DefaultIgnoreCondition = System.Text.Json.Serialization.JsonIgnoreCondition.WhenWritingNull };
+
+    /// <summary>Reads a record; null when the fields are none of a device, or of one that was deleted.</summary>
+    public static DeviceRecord? Read(DeviceUuid uuid, HashEntry[] fields)
+    {
+        var record = new DeviceRecord { Uuid = uuid, PublicUrl = false };
+        var keys = ImmutableArray.CreateBuilder<DeviceKey>();
+        ImmutableSortedDictionary<string, string>.Builder? tags = null;
+        var exists = false;
+        foreach (var (field, value) in fields.Select(static entry => ((string)entry.Name!, (string?)entry.Value)))
+        {
+            switch (field)
+            {
+                case Deleted:
+                    return null;
+                case PublicUrl:
+                    record = record with { PublicUrl = value == "1" };
+                    break;
+                case Name:
+                    record = record with { Name = value };
+                    break;
+                case SelfService:
+                    record = record with { SelfService = value == "1" };
+                    break;
+                case Created:
+                    record = record with { Created = ReadTime(value) };
+                    break;
+                case Version:
+                    record = record with { Version = long.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out var version) ? version : 0 };
+                    continue;
+                case LastSeen:
+                    record = record with { LastSeen = ReadTime(value) };
+                    continue;
+                case LastNode:
+                    record = record with { LastNode = value };
+                    continue;
+                case Key:
+                    if (DeviceKeyHash.TryParse(value, out var only))
+                    {
+                        keys.Add(new DeviceKey(only));
+                    }
+
+                    break;
+                case var _ when field.StartsWith(KeyPrefix, StringComparison.Ordinal):
+                    if (DeviceKeyHash.TryParse(field[KeyPrefix.Length..], out var hash))
+                    {
+                        keys.Add(ReadKey(hash, value));
+                    }
+
+                    break;
+                case var _ when field.StartsWith(TagPrefix, StringComparison.Ordinal):
+                    (tags ??= DeviceRecord.NoTags.ToBuilder())[field[TagPrefix.Length..]] = value ?? "";
+                    break;
+                default:
+                    // What other systems keep beside it makes no device.
+                    continue;
+            }
+
+            exists = true;
+        }
+
+        if (!exists)
+        {
+            return null;
+        }
+
+        // The same key may stand there in both forms.
+        keys.Sort(static (a, b) => string.CompareOrdinal(a.Hash.ToString(), b.Hash.ToString()));
+        return record with { Keys = [.. keys.DistinctBy(static key => key.Hash.ToString(), StringComparer.Ordinal)], Tags = tags?.ToImmutable() ?? DeviceRecord.NoTags };
+    }
+
+    /// <summary>What must be written so that <paramref name="before"/> (null: nothing) becomes <paramref name="after"/>.</summary>
+    public static (List<HashEntry> Set, List<RedisValue> Remove) Difference(DeviceRecord? before, DeviceRecord after)
+    {
+        var old = before is null ? [] : Write(before);
+        var now = Write(after);
+        var set = now.Where(field => !old.TryGetValue(field.Key, out var value) || value != field.Value).Select(static field => new HashEntry(field.Key, field.Value)).ToList();
+        var remove = old.Keys.Where(field => !now.ContainsKey(field)).Select(static field => (RedisValue)field).ToList();
+
+        // A key in the short form is removed, or changed, under the name that it has there.
+        if (before is not null && before.Keys.Any(key => !after.Keys.Contains(key)))
+        {
+            remove.Add(Key);
+            set.AddRange(after.Keys.Where(before.Keys.Contains).Select(static key => new HashEntry(KeyPrefix + key.Hash, WriteKey(key))));
+        }
+
+        return (set, remove);
+    }
+
+    private static Dictionary<string, string> Write(DeviceRecord record)
+    {
+        var fields = new Dictionary<string, string>(StringComparer.Ordinal) { [PublicUrl] = record.PublicUrl ? "1" : "0" };
+        if (record.Name is not null)
+        {
+            fields[Name] = record.Name;
+        }
+
+        if (record.SelfService)
+        {
+            fields[SelfService] = "1";
+        }
+
+        if (record.Created is { } created)
+        {
+            fields[Created] = created.ToString("O", CultureInfo.InvariantCulture);
+        }
+
+        foreach (var (tag, value) in record.Tags)
+        {
+            fields[TagPrefix + tag] = value;
+        }
+
+        foreach (var key in record.Keys)
+        {
+            fields[KeyPrefix + key.Hash] = WriteKey(key);
+        }
+
+        return fields;
+    }
+
+    private static string WriteKey(DeviceKey key) => JsonSerializer.Serialize(new KeyValue(key.Name, key.Created, key.Expires), Json);
+
+    // What cannot be read as to when a key ends, ends it: a mistake must not keep a door open.
+    private static DeviceKey ReadKey(DeviceKeyHash hash, string? json)
+    {
+        if (string.IsNullOrEmpty(json))
+        {
+            return new DeviceKey(hash);
+        }
+
+        try
+        {
+            var value = JsonSerializer.Deserialize<KeyValue>(json, Json);
+            return new DeviceKey(hash, value?.Name, value?.Created, value?.Expires);
+        }
+        catch (JsonException)
+        {
+            return new DeviceKey(hash, Expires: DateTimeOffset.MinValue);
+        }
+    }
+
+    private static DateTimeOffset? ReadTime(string? text) =>
+        DateTimeOffset.TryParse(text, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var time) ? time : null;
+
+    private sealed record KeyValue(string? Name, DateTimeOffset? Created, DateTimeOffset? Expires);
+}
