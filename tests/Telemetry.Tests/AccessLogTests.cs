@@ -48,9 +48,9 @@ public sealed class AccessLogTests
         await File.WriteAllTextAsync(file, "{}", TestContext.Current.CancellationToken);
         await using var gateway = await GatewayProcess.StartWithAsync(new Dictionary<string, string?> { ["GATEWAY_CONFIG"] = file });
         var device = await gateway.AddDeviceAsync();
-        using var visitor = gateway.CreateVisitor();
         async Task VisitAsync(string path)
         {
+            using var visitor = gateway.CreateVisitor();
             using var response = await visitor.GetAsync(gateway.Url(device, path), TestContext.Current.CancellationToken);
             Assert.Equal(HttpStatusCode.ServiceUnavailable, response.StatusCode);
         }
@@ -63,13 +63,18 @@ public sealed class AccessLogTests
         await ReloadAsync("""{ "Telemetry": { "Acceslog": { } } }""", "Telemetry:Acceslog is no setting", 1);
         await VisitAsync("/still");
         await gateway.Process.WaitForOutputAsync("/still");
-        await ReloadAsync("""{ "Telemetry": { "AccessLog": { "Enabled": true } }, "Logging": { "LogLevel": { "Gateway.AccessLog": "Warning" } } }""", "read anew: log levels", 2);
+        await ReloadAsync("""{ "Telemetry": { "AccessLog": { "Enabled": true } }, "Logging": { "LogLevel": { "Microsoft.AspNetCore.Server.Kestrel": "Debug" } } }""", "read anew: log levels", 2);
+        await VisitAsync("/more");
+        await gateway.Process.WaitForOutputAsync("dbug: Microsoft.AspNetCore.Server.Kestrel");
+        await ReloadAsync("{}", "read anew: log levels", 3);
         await VisitAsync("/after");
-        await ReloadAsync("""{ "Telemetry": { "AccessLog": { "Enabled": true } } }""", "read anew: log levels", 3);
-        await VisitAsync("/again");
-        await gateway.Process.WaitForOutputAsync("/again");
 
         Assert.DoesNotContain("/before", gateway.Process.Output, StringComparison.Ordinal);
+
+        // What was taken is written before the end.
+        gateway.Process.Signal("TERM");
+        Assert.Equal(0, await gateway.Process.WaitForExitAsync());
+        Assert.Contains("/more", gateway.Process.Output, StringComparison.Ordinal);
         Assert.DoesNotContain("/after", gateway.Process.Output, StringComparison.Ordinal);
         Directory.Delete(Path.GetDirectoryName(file)!, recursive: true);
 

@@ -7,46 +7,49 @@ namespace Gateway.Edge;
 /// <summary>One line for each request of a visitor, when it has ended (<c>Telemetry:AccessLog</c>); docs/monitoring.md explains its fields.</summary>
 internal sealed partial class AccessLog : IDisposable
 {
-    /// <summary>The log category.</summary>
+    /// <summary>The log category; the console logger leaves it to <see cref="AccessLogWriter"/>, others (OTLP) get it.</summary>
     public const string Category = "Gateway.AccessLog";
 
     private readonly ILogger _logger;
+    private readonly AccessLogWriter _writer;
     private readonly VisitorAddresses _addresses;
+    private readonly TimeProvider _time;
     private readonly IDisposable? _subscription;
     private volatile bool _enabled;
 
-    public AccessLog(ILoggerFactory loggers, VisitorAddresses addresses, IOptionsMonitor<TelemetryOptions> options)
+    public AccessLog(ILoggerFactory loggers, AccessLogWriter writer, VisitorAddresses addresses, TimeProvider time, IOptionsMonitor<TelemetryOptions> options)
     {
         _logger = loggers.CreateLogger(Category);
-        _addresses = addresses;
+        (_writer, _addresses, _time) = (writer, addresses, time);
         _enabled = options.CurrentValue.AccessLog.Enabled;
         _subscription = options.OnChange(changed => _enabled = changed.AccessLog.Enabled);
     }
 
     /// <summary>Whether anybody wants the lines now.</summary>
-    public bool IsOn => _enabled && _logger.IsEnabled(LogLevel.Information);
+    public bool IsOn => _enabled;
 
     public void Write(HttpContext context, VisitObserver.Visit visit, Activity? span)
     {
         var request = context.Request;
         var address = _addresses.Of(context);
-        var device = visit.Device is { } uuid ? uuid.ToString() : "-";
-        var agent = request.Headers.UserAgent.ToString();
-        var trace = span is null ? "-" : span.TraceId.ToHexString();
-        var duration = Math.Round(visit.Duration.TotalMilliseconds, 2);
-        LogVisit(
-            _logger,
+        var line = new AccessLine(
+            _time.GetUtcNow(),
             address.Length > 0 ? address : "-",
             request.Method,
-            device,
+            visit.Device is { } uuid ? uuid.ToString() : "-",
             request.Path.Value ?? "",
             request.Protocol,
             visit.Status,
             context.Response.ContentLength,
-            duration,
+            Math.Round(visit.Duration.TotalMilliseconds, 2),
             visit.Failure ?? "-",
-            agent,
-            trace);
+            request.Headers.UserAgent.ToString(),
+            span is null ? "-" : span.TraceId.ToHexString());
+        _writer.Add(line);
+        if (_logger.IsEnabled(LogLevel.Information))
+        {
+            LogVisit(_logger, line.ClientAddress, line.Method, line.Device, line.Path, line.Protocol, line.Status, line.ContentLength, line.DurationMs, line.Failure, line.UserAgent, line.TraceId);
+        }
     }
 
     public void Dispose() => _subscription?.Dispose();

@@ -3,6 +3,7 @@ using Gateway.Listeners.Http1;
 using Gateway.Listeners.Http2;
 using Gateway.Telemetry;
 using Microsoft.AspNetCore.Connections.Features;
+using Microsoft.Extensions.Logging.Console;
 using Microsoft.Extensions.Options;
 
 namespace Gateway.Edge;
@@ -23,6 +24,9 @@ internal static class EdgeRoom
         services.AddHostedService<Departure>();
         services.AddSingleton<VisitorAddresses>();
         services.AddSingleton<AccessLog>();
+        services.AddSingleton<AccessLogWriter>();
+        services.AddHostedService(static provider => provider.GetRequiredService<AccessLogWriter>());
+        builder.Logging.AddFilter<ConsoleLoggerProvider>(AccessLog.Category, LogLevel.None);
         services.AddSingleton<VisitObserver>();
     }
 

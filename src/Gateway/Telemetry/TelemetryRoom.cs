@@ -28,7 +28,7 @@ internal static class TelemetryRoom
 
         // What is composed depends on it; a value that is wrong is said when the gateway starts.
         var options = builder.Configuration.GetSection(TelemetryOptions.Section).Get<TelemetryOptions>() ?? new TelemetryOptions();
-        AddLogs(builder.Logging, options);
+        AddLogs(builder.Logging, options, builder.Configuration.GetSection("Logging"));
         var hasReceiver = Uri.TryCreate(options.Otlp.Endpoint, UriKind.Absolute, out _);
         if (hasReceiver || options.Prometheus)
         {
@@ -99,7 +99,7 @@ internal static class TelemetryRoom
         }
     }
 
-    private static void AddLogs(ILoggingBuilder logging, TelemetryOptions options)
+    private static void AddLogs(ILoggingBuilder logging, TelemetryOptions options, IConfigurationSection configuration)
     {
         if (options.Logs.Format == LogFormat.Json)
         {
@@ -120,7 +120,6 @@ internal static class TelemetryRoom
             });
         }
 
-        // Below the configuration's own "Logging" section, which can say otherwise.
         logging.AddFilter("Microsoft", LogLevel.Warning);
         logging.AddFilter("Microsoft.AspNetCore.Server.Kestrel", LogLevel.Error);
         logging.AddFilter("Microsoft.Extensions.Hosting", LogLevel.None); // what ends the gateway is said by its command line
@@ -129,5 +128,8 @@ internal static class TelemetryRoom
         logging.AddFilter("Microsoft.AspNetCore.DataProtection", LogLevel.Error); // its keys are guarded as Redis is
         logging.AddFilter("Yarp", LogLevel.None);
         logging.AddFilter("Garnet", LogLevel.Error);
+
+        // Of rules that are alike the last counts: the operator's.
+        logging.AddConfiguration(configuration);
     }
 }

@@ -83,7 +83,6 @@ internal static class GatewayCommand
     {
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         configure(builder.Configuration);
-        builder.Logging.AddConfiguration(builder.Configuration.GetSection("Logging"));
         await using var app = Program.Build(builder);
         app.Services.GetRequiredService<IStartupValidator>().Validate();
         var store = app.Services.GetRequiredService<RedisConnection>().FirstConnected;
