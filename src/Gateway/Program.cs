@@ -32,6 +32,7 @@ internal static class Program
         app.UseStrictness();         // what is ambiguous goes no further
         app.MapHops();               // other nodes
         app.MapHealth();             // operators and orchestrators
+        app.MapCertificates();       // ACME servers
         app.MapTunnels();            // devices
         app.MapEdge();               // everyone else
         return app;

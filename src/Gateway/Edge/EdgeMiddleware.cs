@@ -20,7 +20,7 @@ namespace Gateway.Edge;
 /// </code>
 /// </summary>
 internal sealed class EdgeMiddleware(
-    HostNames hosts, DeviceDirectory devices, Router router, EdgeForwarder forwarder, ActiveVisits visits, GatewayMetrics metrics, TimeProvider time, IOptions<EdgeOptions> options)
+    HostNames hosts, DomainDirectory domains, DeviceDirectory devices, Router router, EdgeForwarder forwarder, ActiveVisits visits, GatewayMetrics metrics, TimeProvider time, IOptions<EdgeOptions> options)
 {
     /// <summary>The most ways that one request goes.</summary>
     private const int MaxAttempts = 8;
@@ -48,7 +48,7 @@ internal sealed class EdgeMiddleware(
         }
 
         // 1. Who is asked for?
-        if (!hosts.TryGetDevice(context.Request.Host.Value, out var uuid))
+        if (!hosts.TryGetDevice(context.Request.Host.Value, out var uuid) && !domains.TryGetDevice(context.Request.Host.Value, out uuid))
         {
             return Failure.NotFound;
         }

@@ -21,6 +21,10 @@ internal sealed class VisitorFields(IOptions<EdgeOptions> options)
 
     private readonly IPNetwork[] _trusted = [.. options.Value.TrustedProxies.Select(static text => IPNetwork.Parse(text))];
 
+    /// <summary>Whether the visitor came with TLS: to the gateway itself, or to a trusted proxy before it.</summary>
+    public bool IsSecure(HttpContext context) =>
+        context.Request.IsHttps || (context.Request.Headers[Proto] == "https" && IsTrusted(Normalize(context.Connection.RemoteIpAddress)));
+
     public void Write(HttpContext context, HttpRequestMessage request)
     {
         var address = Normalize(context.Connection.RemoteIpAddress);

@@ -18,7 +18,9 @@ internal sealed partial class TunnelEndpoint(
     DeviceDirectory devices,
     TunnelRegistry registry,
     FailureDelay failures,
+    DeviceCertificates certificates,
     GatewayMetrics metrics,
+    TimeProvider time,
     IOptions<TunnelOptions> options,
     INode node,
     TimeProvider time,
@@ -120,7 +122,13 @@ internal sealed partial class TunnelEndpoint(
 
         async Task<bool> CheckAsync(DeviceUuid? device, string given)
         {
-            var hash = device is { } id ? (await devices.FindAsync(id)).Known.Record?.Key : null;
+            var record = device is { } id ? (await devices.FindAsync(id)).Known.Record : null;
+            if (record is not null && certificates.Prove(context.Connection.ClientCertificate, record.Uuid, time.GetUtcNow()))
+            {
+                return true;
+            }
+
+            var hash = record?.Key;
             return (hash ?? DeviceKeyHash.Of("")).Matches(given) && hash is not null;
         }
     }

@@ -11,6 +11,7 @@ internal static class TunnelsRoom
         builder.Services.AddSingleton<IValidateOptions<TunnelOptions>, TunnelOptions.Validator>();
         builder.Services.AddSingleton<TunnelRegistry>();
         builder.Services.AddSingleton<FailureDelay>();
+        builder.Services.AddSingleton<DeviceCertificates>();
         builder.Services.AddSingleton<TunnelEndpoint>();
     }
 

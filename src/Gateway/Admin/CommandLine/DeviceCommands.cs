@@ -34,7 +34,7 @@ internal static class DeviceCommands
             Console.WriteLine($"host: {device}.{hosts.PrimaryDomain} (public URL {(result.GetValue(publicUrl) ? "enabled" : "disabled")})");
             return ExitCode.Ok;
         }));
-        return new Command("device", "Devices.") { add };
+        return new Command("device", "Devices.") { add, DomainCommands.Create(configure) };
     }
 
     public static Command CreatePublicUrl(Action<ParseResult, IConfigurationManager> configure)

@@ -60,6 +60,7 @@ internal static class GatewayCommand
             run,
             DeviceCommands.CreateDevice(Configure),
             DeviceCommands.CreatePublicUrl(Configure),
+            CertificateCommands.Create(Configure),
             config,
             set,
         };

@@ -1,0 +1,92 @@
+using Gateway.Tests.Harness;
+using Microsoft.AspNetCore.Http;
+using StackExchange.Redis;
+
+namespace Gateway.Tests.Certificates;
+
+/// <summary>Certificates are ordered from a real ACME server that is in a bad mood.</summary>
+public sealed class AcmeTests
+{
+    private const string AnyDevice = "0123456789abcdef0123456789abcdef." + TestGateway.Domain;
+
+    [Fact]
+    public async Task A_wildcard_is_issued_by_the_gateways_own_name_server_and_curl_verifies_a_device_through_its_tunnel()
+    {
+        var dns = RedisServer.FreePort();
+        await using var pebble = await PebbleServer.StartAsync(dns);
+        await using var redis = await RedisServer.StartAsync();
+        await using var gateway = await TestGateway.StartAsync(With(pebble.Settings("Dns"), ("Storage:Redis", redis.ConnectionString), ("Certificates:Acme:Dns:Listen", $"127.0.0.1:{dns}")));
+        await Eventually.TrueAsync(async () => (await Handshake.TryAsync(gateway.HttpsPort, AnyDevice)).IsFor(AnyDevice), "the wildcard is served");
+
+        var root = Path.GetTempFileName();
+        await File.WriteAllTextAsync(root, (await pebble.RootAsync()).ExportCertificatePem());
+        await using var app = await TestApp.StartAsync(static context => context.Response.WriteAsync("from the device"));
+        var device = await gateway.AddDeviceAsync();
+        await using var agent = await TestAgent.StartAsync(gateway, device, app.Url, tls: false);
+        await Eventually.TrueAsync(() => gateway.Tunnels.Find(device.Uuid) is not null, "the tunnel is up");
+        await using var curl = ChildProcess.Start(
+            "curl", ["--silent", "--show-error", "--fail", "--cacert", root, "--resolve", $"{device.Host}:{gateway.HttpsPort}:127.0.0.1", $"https://{device.Host}:{gateway.HttpsPort}/"]);
+
+        Assert.Equal(0, await curl.WaitForExitAsync());
+        Assert.Equal("from the device", curl.Output.Trim());
+        Assert.Equal(1, pebble.Orders);
+        File.Delete(root);
+    }
+
+    [Theory]
+    [InlineData("Http")]
+    [InlineData("TlsAlpn")]
+    public async Task Of_two_replicas_one_orders_the_other_answers_the_check_and_both_serve(string challenge)
+    {
+        var (http, https) = (RedisServer.FreePort(), RedisServer.FreePort());
+        await using var pebble = await PebbleServer.StartAsync(http: http, tls: https);
+        await using var redis = await RedisServer.StartAsync();
+        var settings = With(pebble.Settings(challenge), ("Storage:Redis", redis.ConnectionString));
+
+        // The server checks at the second replica alone, and that one does not order: when it looks for work the test has the lease.
+        var name = $"tunnel.{TestGateway.Domain}";
+        await using var multiplexer = await ConnectionMultiplexer.ConnectAsync(redis.ConnectionString);
+        Assert.True(await multiplexer.GetDatabase().LockTakeAsync($"acme:lease:{{{name}}}", "the test", TimeSpan.FromMinutes(5)));
+        await using var second = await TestGateway.StartAsync(With(
+            settings, ("Listen:Http", $"127.0.0.1:{http}"), ("Listen:Https", $"127.0.0.1:{https}"), ("Certificates:Acme:PollInterval", "01:00:00")));
+        await Eventually.TrueAsync(async () => await multiplexer.GetSubscriber().PublishAsync(RedisChannel.Literal("certificates"), "nothing") == 1, "the second listens to changes");
+        await using var first = await TestGateway.StartAsync(settings);
+        await multiplexer.GetDatabase().KeyDeleteAsync($"acme:lease:{{{name}}}");
+
+        await Eventually.TrueAsync(async () => (await Handshake.TryAsync(first.HttpsPort, name)).IsFor(name), "the first serves it");
+        await Eventually.TrueAsync(async () => (await Handshake.TryAsync(second.HttpsPort, name)).IsFor(name), "the second serves it");
+        Assert.Equal((await Handshake.TryAsync(first.HttpsPort, name))!.Thumbprint, (await Handshake.TryAsync(second.HttpsPort, name))!.Thumbprint);
+        Assert.Equal(1, pebble.Orders);
+    }
+
+    [Fact]
+    public async Task Two_replicas_that_start_together_make_one_order()
+    {
+        var dns = RedisServer.FreePort();
+        await using var pebble = await PebbleServer.StartAsync(dns);
+        await using var redis = await RedisServer.StartAsync();
+        var settings = With(pebble.Settings("Dns"), ("Storage:Redis", redis.ConnectionString));
+        var starting = new[] { dns, RedisServer.FreePort() }.Select(port => TestGateway.StartAsync(With(settings, ("Certificates:Acme:Dns:Listen", $"127.0.0.1:{port}")))).ToArray();
+        await using var first = await starting[0];
+        await using var second = await starting[1];
+
+        foreach (var gateway in new[] { first, second })
+        {
+            await Eventually.TrueAsync(async () => (await Handshake.TryAsync(gateway.HttpsPort, AnyDevice)).IsFor(AnyDevice), "it is served");
+        }
+
+        Assert.Equal((await Handshake.TryAsync(first.HttpsPort, AnyDevice))!.Thumbprint, (await Handshake.TryAsync(second.HttpsPort, AnyDevice))!.Thumbprint);
+        Assert.Equal(1, pebble.Orders);
+    }
+
+    private static Dictionary<string, string?> With(Dictionary<string, string?> settings, params (string Key, string? Value)[] more)
+    {
+        var all = new Dictionary<string, string?>(settings);
+        foreach (var (key, value) in more)
+        {
+            all[key] = value;
+        }
+
+        return all;
+    }
+}
