@@ -15,7 +15,7 @@ public sealed class AcmeTests
         var dns = RedisServer.FreePort();
         await using var pebble = await PebbleServer.StartAsync(dns);
         await using var redis = await RedisServer.StartAsync();
-        await using var gateway = await TestGateway.StartAsync(With(pebble.Settings("Dns"), ("Storage:Redis", redis.ConnectionString), ("Certificates:Acme:Dns:Listen", $"127.0.0.1:{dns}")));
+        await using var gateway = await TestGateway.StartAsync(pebble.Settings("Dns").With(("Storage:Redis", redis.ConnectionString), ("Certificates:Acme:Dns:Listen", $"127.0.0.1:{dns}")));
         await Eventually.TrueAsync(async () => (await Handshake.TryAsync(gateway.HttpsPort, AnyDevice)).IsFor(AnyDevice), "the wildcard is served");
 
         var root = Path.GetTempFileName();
@@ -41,14 +41,14 @@ public sealed class AcmeTests
         var (http, https) = (RedisServer.FreePort(), RedisServer.FreePort());
         await using var pebble = await PebbleServer.StartAsync(http: http, tls: https);
         await using var redis = await RedisServer.StartAsync();
-        var settings = With(pebble.Settings(challenge), ("Storage:Redis", redis.ConnectionString));
+        var settings = pebble.Settings(challenge).With(("Storage:Redis", redis.ConnectionString));
 
         // The server checks at the second replica alone, and that one does not order: when it looks for work the test has the lease.
         var name = $"tunnel.{TestGateway.Domain}";
         await using var multiplexer = await ConnectionMultiplexer.ConnectAsync(redis.ConnectionString);
         Assert.True(await multiplexer.GetDatabase().LockTakeAsync($"acme:lease:{{{name}}}", "the test", TimeSpan.FromMinutes(5)));
-        await using var second = await TestGateway.StartAsync(With(
-            settings, ("Listen:Http", $"127.0.0.1:{http}"), ("Listen:Https", $"127.0.0.1:{https}"), ("Certificates:Acme:PollInterval", "01:00:00")));
+        await using var second = await TestGateway.StartAsync(settings.With(
+            ("Listen:Http", $"127.0.0.1:{http}"), ("Listen:Https", $"127.0.0.1:{https}"), ("Certificates:Acme:PollInterval", "01:00:00")));
         await Eventually.TrueAsync(async () => await multiplexer.GetSubscriber().PublishAsync(RedisChannel.Literal("certificates"), "nothing") == 1, "the second listens to changes");
         await using var first = await TestGateway.StartAsync(settings);
         await multiplexer.GetDatabase().KeyDeleteAsync($"acme:lease:{{{name}}}");
@@ -65,8 +65,8 @@ public sealed class AcmeTests
         var dns = RedisServer.FreePort();
         await using var pebble = await PebbleServer.StartAsync(dns);
         await using var redis = await RedisServer.StartAsync();
-        var settings = With(pebble.Settings("Dns"), ("Storage:Redis", redis.ConnectionString));
-        var starting = new[] { dns, RedisServer.FreePort() }.Select(port => TestGateway.StartAsync(With(settings, ("Certificates:Acme:Dns:Listen", $"127.0.0.1:{port}")))).ToArray();
+        var settings = pebble.Settings("Dns").With(("Storage:Redis", redis.ConnectionString));
+        var starting = new[] { dns, RedisServer.FreePort() }.Select(port => TestGateway.StartAsync(settings.With(("Certificates:Acme:Dns:Listen", $"127.0.0.1:{port}")))).ToArray();
         await using var first = await starting[0];
         await using var second = await starting[1];
 
@@ -77,16 +77,5 @@ public sealed class AcmeTests
 
         Assert.Equal((await Handshake.TryAsync(first.HttpsPort, AnyDevice))!.Thumbprint, (await Handshake.TryAsync(second.HttpsPort, AnyDevice))!.Thumbprint);
         Assert.Equal(1, pebble.Orders);
-    }
-
-    private static Dictionary<string, string?> With(Dictionary<string, string?> settings, params (string Key, string? Value)[] more)
-    {
-        var all = new Dictionary<string, string?>(settings);
-        foreach (var (key, value) in more)
-        {
-            all[key] = value;
-        }
-
-        return all;
     }
 }

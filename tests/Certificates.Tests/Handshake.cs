@@ -44,3 +44,14 @@ internal static class Handshake
     /// <summary>Whether a certificate is for a name.</summary>
     public static bool IsFor(this X509Certificate2? certificate, string name) => certificate?.MatchesHostname(name) == true;
 }
+
+/// <summary>A connection with TLS whose bytes the test writes and reads; whatever certificate it is shown will do.</summary>
+internal static class RawTls
+{
+    public static async Task<Harness.RawConnection> OpenAsync(int port, string name, SslClientAuthenticationOptions? options = null)
+    {
+        options ??= new SslClientAuthenticationOptions { RemoteCertificateValidationCallback = static (_, certificate, _, _) => certificate is not null };
+        options.TargetHost = name;
+        return new Harness.RawConnection(await Handshake.OpenAsync(port, options));
+    }
+}

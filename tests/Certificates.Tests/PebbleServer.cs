@@ -35,10 +35,13 @@ internal sealed class PebbleServer : IAsyncDisposable
     /// <param name="http">The port that HTTP-01 is checked on.</param>
     /// <param name="tls">The port that TLS-ALPN-01 is checked on.</param>
     /// <param name="more">More settings of pebble.</param>
-    public static async Task<PebbleServer> StartAsync(int? dns = null, int http = 1, int tls = 1, Dictionary<string, object>? more = null)
+    /// <param name="port">Where it listens; null for a free port.</param>
+    /// <param name="badNonces">How many of a hundred nonces it refuses.</param>
+    public static async Task<PebbleServer> StartAsync(int? dns = null, int http = 1, int tls = 1, Dictionary<string, object>? more = null, int badNonces = 20, int? port = null)
     {
         var folder = System.IO.Directory.CreateTempSubdirectory("gateway-pebble-");
-        var (port, management) = (RedisServer.FreePort(), RedisServer.FreePort());
+        var management = RedisServer.FreePort();
+        port ??= RedisServer.FreePort();
         var path = (string name) => Path.Combine(folder.FullName, name);
         WriteCertificate(path);
         var settings = new Dictionary<string, object>
@@ -71,9 +74,9 @@ internal sealed class PebbleServer : IAsyncDisposable
 
         var process = ChildProcess.Start(
             "pebble", ["-config", path("pebble.json"), "-dnsserver", $"127.0.0.1:{dns}"],
-            new() { ["PEBBLE_VA_NOSLEEP"] = "1", ["PEBBLE_WFE_NONCEREJECT"] = "20", ["PEBBLE_AUTHZREUSE"] = "0" });
+            new() { ["PEBBLE_VA_NOSLEEP"] = "1", ["PEBBLE_WFE_NONCEREJECT"] = $"{badNonces}", ["PEBBLE_AUTHZREUSE"] = "0" });
         await process.WaitForOutputAsync("ACME directory available");
-        return new PebbleServer(folder, port, management, process, names);
+        return new PebbleServer(folder, port.Value, management, process, names);
     }
 
     /// <summary>The settings of a gateway that orders here.</summary>

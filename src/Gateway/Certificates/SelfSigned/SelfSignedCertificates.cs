@@ -52,7 +52,7 @@ internal sealed partial class SelfSignedCertificates(
         for (var i = 0; i < hosts.Domains.Count; i++)
         {
             var domain = hosts.Domains[i];
-            var (chain, key) = authority.Issue([domain, $"*.{domain}", $"tunnel.{domain}"]);
+            var (chain, key) = authority.Issue(domain.Contains('.', StringComparison.Ordinal) ? [domain, $"*.{domain}"] : [domain, $"tunnel.{domain}"]);
             served.Put(domain, ServedCertificate.FromPem(chain, key, profile), isDefault: i == 0);
         }
     }

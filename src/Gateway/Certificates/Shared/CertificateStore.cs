@@ -40,7 +40,7 @@ internal sealed class CertificateStore(RedisConnection redis, KeyProtector prote
         {
             values = await Database.HashGetAsync(key, Fields);
         }
-        catch (RedisServerException exception) when (exception.Message.StartsWith("WRONGTYPE", StringComparison.Ordinal))
+        catch (RedisServerException exception) when (IsOfAnotherType(exception))
         {
             throw new UnusableCertificateException("it is no hash", exception);
         }
@@ -65,7 +65,17 @@ internal sealed class CertificateStore(RedisConnection redis, KeyProtector prote
     }
 
     /// <summary>Which version of a certificate stands there; null when there is none.</summary>
-    public async Task<string?> FindVersionAsync(string name) => await Database.HashGetAsync(KeyOf(name), VersionField);
+    public async Task<string?> FindVersionAsync(string name)
+    {
+        try
+        {
+            return await Database.HashGetAsync(KeyOf(name), VersionField);
+        }
+        catch (RedisServerException exception) when (IsOfAnotherType(exception))
+        {
+            return null;
+        }
+    }
 
     /// <summary>Keeps a certificate and tells every node.</summary>
     /// <param name="certificate">The certificate.</param>
@@ -73,14 +83,24 @@ internal sealed class CertificateStore(RedisConnection redis, KeyProtector prote
     public async Task SaveAsync(StoredCertificate certificate, DateTimeOffset checkAt)
     {
         var key = KeyOf(certificate.Name);
-        await Database.HashSetAsync(key,
+        HashEntry[] fields =
         [
             new(ChainField, certificate.Chain),
             new(KeyField, protector.Protect(certificate.Key, key)),
             new(DirectoryField, certificate.Directory),
             new(VersionField, certificate.Version),
             new(RenewAtField, certificate.RenewAt.ToUnixTimeMilliseconds()),
-        ]);
+        ];
+        try
+        {
+            await Database.HashSetAsync(key, fields);
+        }
+        catch (RedisServerException exception) when (IsOfAnotherType(exception))
+        {
+            await Database.KeyDeleteAsync(key);
+            await Database.HashSetAsync(key, fields);
+        }
+
         await Database.KeyDeleteAsync(FailureOf(certificate.Name));
         await ScheduleAsync(certificate.Name, checkAt);
         await Database.PublishAsync(Changes, certificate.Name);
@@ -198,6 +218,9 @@ internal sealed class CertificateStore(RedisConnection redis, KeyProtector prote
 
     /// <summary>Forgets it.</summary>
     public Task RemoveAccountAsync(string directory) => Database.KeyDeleteAsync(AccountOf(directory));
+
+    // Somebody wrote something else there.
+    private static bool IsOfAnotherType(RedisServerException exception) => exception.Message.StartsWith("WRONGTYPE", StringComparison.Ordinal);
 
     private static string AccountOf(string directory) =>
         string.Create(CultureInfo.InvariantCulture, $"acme:account:{Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(directory)).AsSpan(0, 8))}");
