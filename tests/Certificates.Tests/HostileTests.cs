@@ -2,7 +2,6 @@ using System.Globalization;
 using Gateway.Tests.Harness;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Logging;
 using StackExchange.Redis;
 
@@ -152,7 +151,7 @@ public sealed class HostileTests : IDisposable
             builder =>
             {
                 LogOf.Kept(builder);
-                builder.Services.Replace(ServiceDescriptor.Singleton<TimeProvider>(clock));
+                builder.Services.AddSingleton<TimeProvider>(clock);
             });
         await Eventually.TrueAsync(async () => (await Handshake.TryAsync(gateway.HttpsPort, AnyDevice)).IsFor(AnyDevice), "it is served");
         var first = await Handshake.TryAsync(gateway.HttpsPort, AnyDevice);

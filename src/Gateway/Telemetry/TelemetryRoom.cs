@@ -1,3 +1,4 @@
+using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Logging.Console;
 
 namespace Gateway.Telemetry;
@@ -8,7 +9,7 @@ internal static class TelemetryRoom
     {
         builder.Services.AddMetrics();
         builder.Services.AddSingleton<GatewayMetrics>();
-        builder.Services.AddSingleton(TimeProvider.System);
+        builder.Services.TryAddSingleton(TimeProvider.System);
         builder.Logging.AddSimpleConsole(static console =>
         {
             console.SingleLine = true;

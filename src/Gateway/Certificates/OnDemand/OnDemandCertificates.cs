@@ -18,6 +18,8 @@ internal sealed partial class OnDemandCertificates(
     CertificateMetrics metrics, IOptions<CertificateOptions> options, TimeProvider time, ILogger<OnDemandCertificates> logger)
 {
     private const int Capacity = 10_000;
+    private const string TotalBudget = "total-budget";
+    private const string AddressBudget = "address-budget";
 
     private static readonly TimeSpan Hour = TimeSpan.FromHours(1);
 
@@ -63,7 +65,14 @@ internal sealed partial class OnDemandCertificates(
             {
                 Remember(name);
                 metrics.Refused(refusal);
-                LogRefused(logger, name, refusal, client);
+                if (refusal is TotalBudget or AddressBudget)
+                {
+                    LogBudget(logger, name, refusal, client);
+                }
+                else
+                {
+                    LogRefused(logger, name, refusal, client);
+                }
             }
 
             return certificate;
@@ -106,12 +115,12 @@ internal sealed partial class OnDemandCertificates(
 
         if (!TryCount(client))
         {
-            return (null, "address-budget");
+            return (null, AddressBudget);
         }
 
         if (await store.CountOnDemandAsync(time.GetUtcNow()) > _options.MaxPerHour)
         {
-            return (null, "total-budget");
+            return (null, TotalBudget);
         }
 
         await issuance.TryRenewAsync(name, [name], OnDemandNames.ChallengeOf(options.Value.Acme), CancellationToken.None);
@@ -156,6 +165,10 @@ internal sealed partial class OnDemandCertificates(
         return count <= _options.MaxPerHourAndAddress;
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "No certificate at first use for {Name} ({Reason}), asked for by {Client}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "No certificate at first use for {Name}: this hour's orders are used up ({Budget}), asked for by {Client}")]
+    private static partial void LogBudget(ILogger logger, string name, string budget, IPAddress? client);
+
+    // Strangers choose how often this happens.
+    [LoggerMessage(Level = LogLevel.Debug, Message = "No certificate at first use for {Name} ({Reason}), asked for by {Client}")]
     private static partial void LogRefused(ILogger logger, string name, string reason, IPAddress? client);
 }

@@ -155,7 +155,7 @@ internal sealed class CertificateStore(RedisConnection redis, KeyProtector prote
     public async Task<IssuanceFailure?> FindFailureAsync(string name)
     {
         var values = await Database.HashGetAsync(FailureOf(name), FailureFields);
-        return values[0].TryParse(out int count) && values[1].TryParse(out long at) && values[2].TryParse(out long until)
+        return !values[0].IsNull && values[0].TryParse(out int count) && values[1].TryParse(out long at) && values[2].TryParse(out long until)
             ? new IssuanceFailure(count, DateTimeOffset.FromUnixTimeMilliseconds(at), DateTimeOffset.FromUnixTimeMilliseconds(until), (string?)values[3] ?? "")
             : null;
     }

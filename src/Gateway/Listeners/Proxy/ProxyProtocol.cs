@@ -47,7 +47,7 @@ internal static partial class ProxyProtocol
                 {
                     result = await input.ReadAsync(timeout.Token);
                 }
-                catch (OperationCanceledException)
+                catch (Exception exception) when (exception is OperationCanceledException or IOException)
                 {
                     LogNone(logger, connection.RemoteEndPoint);
                     return;

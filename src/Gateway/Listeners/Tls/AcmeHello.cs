@@ -19,6 +19,8 @@ internal static class AcmeHello
 {
     public static readonly SslApplicationProtocol Protocol = new("acme-tls/1");
 
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
+
     private const int RecordHead = 5;
     private const byte Handshake = 22;
 
@@ -29,19 +31,23 @@ internal static class AcmeHello
     /// <summary>Comes before the TLS middleware.</summary>
     public static IConnectionBuilder UseAcmeHello(this IConnectionBuilder connections) => connections.Use(static next => async connection =>
     {
-        if (await IsAcmeAsync(connection.Transport.Input, connection.ConnectionClosed))
+        // A client that says nothing in time, or is gone, is left at that.
+        if (await IsAcmeAsync(connection.Transport.Input, connection.ConnectionClosed) is { } isAcme)
         {
-            connection.Features.Set(AcmeHelloFeature.Instance);
-        }
+            if (isAcme)
+            {
+                connection.Features.Set(AcmeHelloFeature.Instance);
+            }
 
-        await next(connection);
+            await next(connection);
+        }
     });
 
-    private static async ValueTask<bool> IsAcmeAsync(PipeReader input, CancellationToken closed)
+    private static async ValueTask<bool?> IsAcmeAsync(PipeReader input, CancellationToken closed)
     {
-        // The handshake's own time limit begins after this: a client that says nothing is ended here.
+        // The handshake's own time limit begins after this.
         using var patience = CancellationTokenSource.CreateLinkedTokenSource(closed);
-        patience.CancelAfter(TimeSpan.FromSeconds(10));
+        patience.CancelAfter(Patience);
         long examined = 0;
         while (true)
         {
@@ -50,9 +56,9 @@ internal static class AcmeHello
             {
                 result = await input.ReadAsync(patience.Token);
             }
-            catch (OperationCanceledException exception)
+            catch (Exception exception) when (exception is OperationCanceledException or IOException)
             {
-                throw new ConnectionAbortedException("The client sent no ClientHello in time.", exception);
+                return null;
             }
 
             var buffer = result.Buffer;
