@@ -1,5 +1,8 @@
+using System.Diagnostics.Metrics;
 using Gateway.Tests.Harness;
 using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Diagnostics.Metrics.Testing;
 using StackExchange.Redis;
 
 namespace Gateway.Tests.Certificates;
@@ -31,6 +34,27 @@ public sealed class AcmeTests
         Assert.Equal("from the device", curl.Output.Trim());
         Assert.Equal(1, pebble.Orders);
         File.Delete(root);
+    }
+
+    [Fact]
+    public async Task What_operators_watch_is_measured()
+    {
+        var dns = RedisServer.FreePort();
+        await using var pebble = await PebbleServer.StartAsync(dns);
+        await using var redis = await RedisServer.StartAsync();
+        await using var gateway = await TestGateway.StartAsync(pebble.Settings("Dns").With(("Storage:Redis", redis.ConnectionString), ("Certificates:Acme:Dns:Listen", $"127.0.0.1:{dns}")));
+        var meters = gateway.Services.GetRequiredService<IMeterFactory>();
+        using var orders = new MetricCollector<long>(meters, "Gateway", "gateway.certificates.orders");
+        using var expiry = new MetricCollector<double>(meters, "Gateway", "gateway.certificates.expiry");
+        await Eventually.TrueAsync(async () => (await Handshake.TryAsync(gateway.HttpsPort, AnyDevice)).IsFor(AnyDevice), "it is served");
+
+        expiry.RecordObservableInstruments();
+        var left = expiry.LastMeasurement!;
+        Assert.InRange(left.Value, TimeSpan.FromDays(5.9).TotalSeconds, TimeSpan.FromDays(6).TotalSeconds);
+        Assert.Equal(TestGateway.Domain, left.Tags["gateway.certificate"]);
+        var order = Assert.Single(orders.GetMeasurementSnapshot());
+        Assert.Equal("localhost", order.Tags["server.address"]);
+        Assert.False(order.ContainsTags("error.type"));
     }
 
     [Theory]

@@ -48,10 +48,11 @@ internal sealed partial class DomainDirectory(
         try
         {
             var multiplexer = await redis.FirstConnected.WaitAsync(stoppingToken);
-            await multiplexer.GetSubscriber().SubscribeAsync(DomainStore.Changes, (_, _) => _ = TryReadAsync());
             using var timer = new PeriodicTimer(options.Value.CacheTtl, time);
+            var isSubscribed = false;
             do
             {
+                isSubscribed = isSubscribed || await multiplexer.TrySubscribeAsync(DomainStore.Changes, changed => _ = TryReadAsync());
                 await TryReadAsync();
             }
             while (await timer.WaitForNextTickAsync(stoppingToken));

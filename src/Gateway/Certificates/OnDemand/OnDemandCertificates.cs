@@ -125,8 +125,8 @@ internal sealed partial class OnDemandCertificates(
 
         await issuance.TryRenewAsync(name, [name], OnDemandNames.ChallengeOf(options.Value.Acme), CancellationToken.None);
 
-        // It may be another node that is at it: then this one has it soon, and the client's next try succeeds.
-        return await shared.LoadAsync(name) is { } issued ? (issued, null) : (null, "no-certificate-yet");
+        // Where another node is at it, the client's next try finds it done; where it failed, the failure is in the store now.
+        return (await shared.LoadAsync(name), null);
     }
 
     private void Remember(string name)

@@ -80,10 +80,11 @@ internal sealed partial class SharedCertificates(
         try
         {
             var multiplexer = await redis.FirstConnected.WaitAsync(stoppingToken);
-            await multiplexer.GetSubscriber().SubscribeAsync(CertificateStore.Changes, (_, message) => Start(message));
             using var timer = new PeriodicTimer(options.Value.Acme.PollInterval, time);
+            var isSubscribed = false;
             do
             {
+                isSubscribed = isSubscribed || await multiplexer.TrySubscribeAsync(CertificateStore.Changes, message => _ = TryLoadAsync((string)message!));
                 await PollAsync();
             }
             while (await timer.WaitForNextTickAsync(stoppingToken));
@@ -126,8 +127,6 @@ internal sealed partial class SharedCertificates(
 
     // The files of the other source stand under their paths.
     private static bool IsShared(string key) => !key.Contains(Path.DirectorySeparatorChar, StringComparison.Ordinal);
-
-    private void Start(RedisValue name) => _ = TryLoadAsync((string)name!);
 
     private async Task TryLoadAsync(string name)
     {
