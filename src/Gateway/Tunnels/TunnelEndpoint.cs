@@ -23,7 +23,6 @@ internal sealed partial class TunnelEndpoint(
     TimeProvider time,
     IOptions<TunnelOptions> options,
     INode node,
-    TimeProvider time,
     IHostApplicationLifetime lifetime,
     ILogger<TunnelEndpoint> logger)
 {

@@ -75,8 +75,10 @@ internal sealed class LocalAuthority(IOptions<StorageOptions> storage, TimeProvi
         request.CertificateExtensions.Add(new X509SubjectKeyIdentifierExtension(request.PublicKey, critical: false));
         var now = time.GetUtcNow();
         var root = request.CreateSelfSigned(now.AddHours(-1), now.AddYears(10));
-        PrivateFile.Write(keyFile, key.ExportPkcs8PrivateKeyPem());
+
+        // The key last: who finds one finds a whole pair.
         File.WriteAllText(RootFile, root.ExportCertificatePem() + "\n");
+        PrivateFile.Write(keyFile, key.ExportPkcs8PrivateKeyPem());
         return root;
     }
 }
