@@ -37,6 +37,26 @@ public sealed class AcmeTests
     }
 
     [Fact]
+    public async Task A_name_that_is_added_to_the_configuration_is_in_the_certificate_after_the_next_start()
+    {
+        var dns = RedisServer.FreePort();
+        await using var pebble = await PebbleServer.StartAsync(dns);
+        await using var redis = await RedisServer.StartAsync();
+        var settings = pebble.Settings("Dns").With(
+            ("Storage:Redis", redis.ConnectionString), ("Certificates:Acme:Dns:Listen", $"127.0.0.1:{dns}"), ("Certificates:Acme:Names:0", "*.gateway.localhost"));
+        await using (var before = await TestGateway.StartAsync(settings))
+        {
+            await Eventually.TrueAsync(async () => (await Handshake.TryAsync(before.HttpsPort, AnyDevice)).IsFor(AnyDevice), "it is served");
+            Assert.False((await Handshake.TryAsync(before.HttpsPort, "gateway.localhost")).IsFor("gateway.localhost"));
+        }
+
+        await using var after = await TestGateway.StartAsync(settings.With(("Certificates:Acme:Names:1", "gateway.localhost")));
+        await Eventually.TrueAsync(async () => (await Handshake.TryAsync(after.HttpsPort, "gateway.localhost")).IsFor("gateway.localhost"), "the new one is served");
+        Assert.True((await Handshake.TryAsync(after.HttpsPort, AnyDevice)).IsFor(AnyDevice));
+        Assert.Equal(2, pebble.Orders);
+    }
+
+    [Fact]
     public async Task What_operators_watch_is_measured()
     {
         var dns = RedisServer.FreePort();

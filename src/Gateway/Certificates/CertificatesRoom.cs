@@ -46,6 +46,7 @@ internal static class CertificatesRoom
         services.AddSingleton<KeyProtector>();
         services.AddSingleton<CertificateStore>();
         services.AddSingleton<ChallengeStore>();
+        services.AddSingleton<AcmeAccounts>();
         services.AddSingleton<AcmeIssuer>();
         services.AddSingleton<HttpChallenge>();
         services.AddSingleton<TlsAlpnChallenge>();

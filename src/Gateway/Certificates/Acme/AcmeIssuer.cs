@@ -1,4 +1,3 @@
-using System.Net.Security;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using Gateway.Certificates.Dns;
@@ -17,25 +16,11 @@ internal sealed record IssuedCertificate(string Chain, string Key, string Direct
 /// Orders certificates: account, order, challenges, certificate. The directories are asked in their order; one that has
 /// just failed, or asks to be left alone, is asked last.
 /// </summary>
-internal sealed partial class AcmeIssuer : IDisposable
+internal sealed partial class AcmeIssuer(
+    IOptions<CertificateOptions> options, AcmeAccounts accounts, IEnumerable<IChallengeSolver> solvers, CertificateMetrics metrics, TimeProvider time, ILogger<AcmeIssuer> logger)
 {
-    private readonly AcmeOptions _options;
-    private readonly CertificateStore _store;
-    private readonly IReadOnlyList<IChallengeSolver> _solvers;
-    private readonly CertificateMetrics _metrics;
-    private readonly TimeProvider _time;
-    private readonly ILogger<AcmeIssuer> _logger;
-    private readonly Lazy<HttpClient> _http;
-    private readonly SemaphoreSlim _signingIn = new(1);
-    private readonly Dictionary<string, AcmeClient> _clients = new(StringComparer.Ordinal);
+    private readonly AcmeOptions _options = options.Value.Acme;
     private readonly Dictionary<string, DateTimeOffset> _restUntil = new(StringComparer.Ordinal);
-
-    public AcmeIssuer(
-        IOptions<CertificateOptions> options, CertificateStore store, IEnumerable<IChallengeSolver> solvers, CertificateMetrics metrics, TimeProvider time, ILogger<AcmeIssuer> logger)
-    {
-        (_options, _store, _solvers, _metrics, _time, _logger) = (options.Value.Acme, store, [.. solvers], metrics, time, logger);
-        _http = new(() => CreateHttp(_options));
-    }
 
     /// <summary>Orders a certificate.</summary>
     /// <param name="names">What it is for.</param>
@@ -50,7 +35,7 @@ internal sealed partial class AcmeIssuer : IDisposable
         {
             using var timeout = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
             timeout.CancelAfter(_options.OrderTimeout);
-            var started = _time.GetTimestamp();
+            var started = time.GetTimestamp();
             try
             {
                 var issued = await IssueAsync(directory, names, challenge, replaces, timeout.Token);
@@ -59,7 +44,7 @@ internal sealed partial class AcmeIssuer : IDisposable
                     _restUntil.Remove(directory.Url);
                 }
 
-                _metrics.Ordered(directory.Url, null, _time.GetElapsedTime(started));
+                metrics.Ordered(directory.Url, null, time.GetElapsedTime(started));
                 return issued;
             }
             catch (Exception exception) when (exception is AcmeException or DnsPublishException || (exception is OperationCanceledException && !cancellationToken.IsCancellationRequested))
@@ -70,14 +55,14 @@ internal sealed partial class AcmeIssuer : IDisposable
                     DnsPublishException dns => new AcmeException("dns", dns.Message, inner: dns),
                     _ => new AcmeException(AcmeException.Slow, $"{directory.Url} did not issue within {_options.OrderTimeout}.", inner: exception),
                 };
-                _metrics.Ordered(directory.Url, failure.Type, _time.GetElapsedTime(started));
+                metrics.Ordered(directory.Url, failure.Type, time.GetElapsedTime(started));
                 lock (_restUntil)
                 {
-                    _restUntil[directory.Url] = _time.GetUtcNow() + (failure.RetryAfter ?? _options.RetryDelay);
+                    _restUntil[directory.Url] = time.GetUtcNow() + (failure.RetryAfter ?? _options.RetryDelay);
                 }
 
                 failures.Add(failure);
-                LogDirectoryFailed(_logger, directory.Url, string.Join(", ", names), failure.Type, failure.Message);
+                LogDirectoryFailed(logger, directory.Url, string.Join(", ", names), failure.Type, failure.Message);
             }
         }
 
@@ -90,14 +75,13 @@ internal sealed partial class AcmeIssuer : IDisposable
     /// <exception cref="AcmeException">It cannot be asked.</exception>
     public async Task<(AcmeWindow Window, TimeSpan? RetryAfter)?> GetRenewalInfoAsync(StoredCertificate stored, CancellationToken cancellationToken)
     {
-        if (_options.EffectiveDirectories.FirstOrDefault(directory => directory.Url == stored.Directory) is not { } options)
+        if (_options.EffectiveDirectories.FirstOrDefault(known => known.Url == stored.Directory) is not { } directory)
         {
             return null;
         }
 
         using var certificate = X509Certificate2.CreateFromPem(stored.Chain);
-        using var key = AccountKey.New(); // the question is not signed
-        using var client = new AcmeClient(_http.Value, new Uri(options.Url), key, _time);
+        using var client = accounts.CreateStranger(directory);
         return await client.GetRenewalInfoAsync(certificate, cancellationToken);
     }
 
@@ -105,33 +89,19 @@ internal sealed partial class AcmeIssuer : IDisposable
     /// <exception cref="AcmeException">It does not.</exception>
     public async Task RevokeAsync(StoredCertificate stored, int reason, CancellationToken cancellationToken)
     {
-        var options = _options.EffectiveDirectories.FirstOrDefault(directory => directory.Url == stored.Directory)
+        var directory = _options.EffectiveDirectories.FirstOrDefault(known => known.Url == stored.Directory)
             ?? throw new AcmeException("unknownDirectory", $"The certificate of {stored.Name} is from {stored.Directory}, which is none of Certificates:Acme:Directories: add it there.");
         using var certificate = X509Certificate2.CreateFromPem(stored.Chain);
-        await WithAccountAsync(options, async client =>
+        await accounts.ActAsync(directory, async client =>
         {
             await client.RevokeAsync(certificate, reason, cancellationToken);
             return true;
         }, cancellationToken);
     }
 
-    public void Dispose()
-    {
-        foreach (var client in _clients.Values)
-        {
-            client.Dispose();
-        }
-
-        _signingIn.Dispose();
-        if (_http.IsValueCreated)
-        {
-            _http.Value.Dispose();
-        }
-    }
-
     private IReadOnlyList<AcmeDirectoryOptions> InOrder()
     {
-        var now = _time.GetUtcNow();
+        var now = time.GetUtcNow();
         lock (_restUntil)
         {
             return [.. _options.EffectiveDirectories.OrderBy(directory => _restUntil.TryGetValue(directory.Url, out var until) && until > now)];
@@ -139,19 +109,19 @@ internal sealed partial class AcmeIssuer : IDisposable
     }
 
     private Task<IssuedCertificate> IssueAsync(
-        AcmeDirectoryOptions options, IReadOnlyList<string> names, AcmeChallenge challenge, StoredCertificate? replaces, CancellationToken cancellationToken) =>
-        WithAccountAsync(options, async client =>
+        AcmeDirectoryOptions directory, IReadOnlyList<string> names, AcmeChallenge challenge, StoredCertificate? replaces, CancellationToken cancellationToken) =>
+        accounts.ActAsync(directory, async client =>
         {
             // RFC 9773 section 5: only the server that issued it knows what is replaced.
-            using var replaced = replaces?.Directory == options.Url ? X509Certificate2.CreateFromPem(replaces.Chain) : null;
-            var (orderUrl, order) = await client.NewOrderAsync(names, options.Profile, replaced, cancellationToken);
-            await AuthorizeAsync(client, order, _solvers.First(solver => solver.Kind == challenge), cancellationToken);
+            using var replaced = replaces?.Directory == directory.Url ? X509Certificate2.CreateFromPem(replaces.Chain) : null;
+            var (orderUrl, order) = await client.NewOrderAsync(names, directory.Profile, replaced, cancellationToken);
+            await AuthorizeAsync(client, order, solvers.First(solver => solver.Kind == challenge), cancellationToken);
 
             using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
             var finalize = order.Finalize ?? throw new AcmeException(AcmeException.Garbage, $"{orderUrl} has no finalize.");
             var chain = await client.FinalizeAsync(orderUrl, finalize, CreateRequest(names, key), cancellationToken);
-            Check(options.Url, chain, names, key);
-            return new IssuedCertificate(chain, key.ExportPkcs8PrivateKeyPem(), options.Url);
+            Check(directory.Url, chain, names, key);
+            return new IssuedCertificate(chain, key.ExportPkcs8PrivateKeyPem(), directory.Url);
         }, cancellationToken);
 
     private static async Task AuthorizeAsync(AcmeClient client, AcmeOrder order, IChallengeSolver solver, CancellationToken cancellationToken)
@@ -199,105 +169,6 @@ internal sealed partial class AcmeIssuer : IDisposable
         }
     }
 
-    // Does something as the account at a directory, which is made, or made anew where the server has forgotten it.
-    private async Task<T> WithAccountAsync<T>(AcmeDirectoryOptions options, Func<AcmeClient, Task<T>> act, CancellationToken cancellationToken)
-    {
-        var client = await SignInAsync(options, cancellationToken);
-        try
-        {
-            return await act(client);
-        }
-        catch (AcmeException exception) when (exception.Type == "accountDoesNotExist")
-        {
-            LogForgotten(_logger, options.Url);
-            await _store.RemoveAccountAsync(options.Url);
-            lock (_clients)
-            {
-                _clients.Remove(options.Url);
-            }
-
-            return await act(await SignInAsync(options, cancellationToken));
-        }
-    }
-
-    private async Task<AcmeClient> SignInAsync(AcmeDirectoryOptions options, CancellationToken cancellationToken)
-    {
-        await _signingIn.WaitAsync(cancellationToken);
-        try
-        {
-            lock (_clients)
-            {
-                if (_clients.TryGetValue(options.Url, out var known))
-                {
-                    return known;
-                }
-            }
-
-            var client = await FindAccountAsync(options.Url) is var (key, account)
-                ? UseAccount(options, key, account)
-                : await RegisterAsync(options, cancellationToken);
-            lock (_clients)
-            {
-                _clients[options.Url] = client;
-            }
-
-            return client;
-        }
-        finally
-        {
-            _signingIn.Release();
-        }
-    }
-
-    private async Task<(string Key, string Url)?> FindAccountAsync(string directory)
-    {
-        try
-        {
-            return await _store.FindAccountAsync(directory);
-        }
-        catch (UnusableCertificateException exception)
-        {
-            LogAccountUnusable(_logger, directory, exception.Message);
-            return null;
-        }
-    }
-
-    private AcmeClient UseAccount(AcmeDirectoryOptions options, string key, string account)
-    {
-        var client = new AcmeClient(_http.Value, new Uri(options.Url), AccountKey.FromPem(key), _time);
-        client.UseAccount(account);
-        return client;
-    }
-
-    private async Task<AcmeClient> RegisterAsync(AcmeDirectoryOptions options, CancellationToken cancellationToken)
-    {
-        // One node registers; the others use its account.
-        await using var lease = await _store.TryLeaseAsync($"account {options.Url}", cancellationToken);
-        if (lease is null)
-        {
-            throw new AcmeException("busy", $"Another node registers at {options.Url} at this moment.", TimeSpan.FromSeconds(2));
-        }
-
-        if (await FindAccountAsync(options.Url) is var (key, account))
-        {
-            return UseAccount(options, key, account);
-        }
-
-        var client = new AcmeClient(_http.Value, new Uri(options.Url), AccountKey.New(), _time);
-        try
-        {
-            var url = await client.RegisterAsync(options, _options.Email, cancellationToken);
-            await _store.SaveAccountAsync(options.Url, client.Key.ToPem(), url);
-            LogRegistered(_logger, options.Url, url);
-            return client;
-        }
-        catch
-        {
-            client.Dispose();
-            throw;
-        }
-    }
-
     // RFC 8555 section 7.4: the names stand in the request as well.
     private static byte[] CreateRequest(IReadOnlyList<string> names, ECDsa key)
     {
@@ -335,30 +206,6 @@ internal sealed partial class AcmeIssuer : IDisposable
             throw new AcmeException(AcmeException.Garbage, $"{directory} issued something that is no certificate for our key: {exception.Message}", inner: exception);
         }
     }
-
-    private static HttpClient CreateHttp(AcmeOptions options)
-    {
-        var handler = new SocketsHttpHandler { PooledConnectionLifetime = TimeSpan.FromMinutes(5), ConnectTimeout = options.RequestTimeout, ActivityHeadersPropagator = null };
-        if (options.CaFile.Length > 0)
-        {
-            var policy = new X509ChainPolicy { TrustMode = X509ChainTrustMode.CustomRootTrust, RevocationMode = X509RevocationMode.NoCheck };
-            policy.CustomTrustStore.ImportFromPemFile(options.CaFile);
-            handler.SslOptions = new SslClientAuthenticationOptions { CertificateChainPolicy = policy };
-        }
-
-        var http = new HttpClient(handler) { Timeout = options.RequestTimeout, MaxResponseContentBufferSize = 1024 * 1024 };
-        http.DefaultRequestHeaders.UserAgent.ParseAdd($"device-gateway/{typeof(AcmeIssuer).Assembly.GetName().Version?.ToString(3)}");
-        return http;
-    }
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "Registered at {Directory} as {Account}")]
-    private static partial void LogRegistered(ILogger logger, string directory, string account);
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Directory} does not know the account any more; a new one is registered")]
-    private static partial void LogForgotten(ILogger logger, string directory);
-
-    [LoggerMessage(Level = LogLevel.Error, Message = "The account at {Directory} in the store cannot be used and a new one is registered: {Reason}")]
-    private static partial void LogAccountUnusable(ILogger logger, string directory, string reason);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Directory} issued no certificate for {Names} ({Type}): {Reason}")]
     private static partial void LogDirectoryFailed(ILogger logger, string directory, string names, string type, string reason);

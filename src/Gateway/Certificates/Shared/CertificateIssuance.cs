@@ -17,6 +17,9 @@ internal sealed partial class CertificateIssuance(
     private static readonly TimeSpan MostTrust = TimeSpan.FromDays(1);
     private static readonly TimeSpan UsualTrust = TimeSpan.FromHours(6);
 
+    // The longest that rate limits of public authorities last.
+    private static readonly TimeSpan MostPatience = TimeSpan.FromDays(7);
+
     private readonly AcmeOptions _acme = options.Value.Acme;
 
     /// <summary>Orders a certificate if it is missing or due, and nobody else does so.</summary>
@@ -79,7 +82,8 @@ internal sealed partial class CertificateIssuance(
         return now < failure.Until && now >= failure.At;
     }
 
-    private static bool IsFor(StoredCertificate stored, IReadOnlyList<string> names)
+    /// <summary>Whether a certificate is for all of some names.</summary>
+    public static bool IsFor(StoredCertificate stored, IReadOnlyList<string> names)
     {
         using var certificate = X509Certificate2.CreateFromPem(stored.Chain);
         return !names.Except(ServedCertificate.NamesOf(certificate), StringComparer.OrdinalIgnoreCase).Any(static name => !System.Net.IPAddress.TryParse(name, out _));
@@ -172,12 +176,13 @@ internal sealed partial class CertificateIssuance(
         LogFailed(logger, name, (before?.Count ?? 0) + 1, pause, exception.Message);
     }
 
-    // Doubling, with a random part so that many names do not come back together, and never before the server wants it.
+    // Doubling, with a random part so that many names do not come back together, and never before the server wants it, if that is
+    // within reason.
     private TimeSpan Backoff(IssuanceFailure? before, TimeSpan? asked)
     {
         var pause = _acme.RetryDelay * Math.Pow(2, Math.Min(before?.Count ?? 0, 20));
         pause = (pause < _acme.MaxRetryDelay ? pause : _acme.MaxRetryDelay) * (0.75 + (RandomNumberGenerator.GetInt32(500) / 1000.0));
-        return asked > pause ? asked.Value : pause;
+        return asked > pause ? (asked < MostPatience ? asked.Value : MostPatience) : pause;
     }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Ordering the certificate of {Name}")]

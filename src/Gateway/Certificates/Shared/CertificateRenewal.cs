@@ -77,20 +77,26 @@ internal sealed partial class CertificateRenewal(
         return due;
     }
 
-    // A pause that began in the future, or one that holds a certificate back that is due: a clock was set back.
+    // A pause that began in the future: a clock was set back.
     private async Task<bool> IsMisplannedAsync(string name, DateTimeOffset now) => await store.FindFailureAsync(name) is { } failure && now < failure.At;
 
+    // Missing, damaged, or without a name that was added to the configuration.
     private async Task<bool> IsUnusableAsync(string name)
     {
         try
         {
-            // Unless it was tried: then the pause counts.
-            return await store.FindAsync(name) is null && await store.FindFailureAsync(name) is null;
+            if (await store.FindAsync(name) is { } stored && CertificateIssuance.IsFor(stored, managed.NamesOf(name)))
+            {
+                return false;
+            }
         }
         catch (UnusableCertificateException)
         {
-            return await store.FindFailureAsync(name) is null;
+            // Who serves it has said so.
         }
+
+        // Unless it was tried: then the pause counts.
+        return await store.FindFailureAsync(name) is null;
     }
 
     private async ValueTask RenewAsync(string name, CancellationToken cancellationToken)

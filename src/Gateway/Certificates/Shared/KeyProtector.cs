@@ -33,13 +33,13 @@ internal sealed class KeyProtector(IOptions<CertificateOptions> options, IOption
     public string Protect(string text, string place)
     {
         var plain = Encoding.UTF8.GetBytes(text);
-        var sealed_ = new byte[AesGcm.NonceByteSizes.MaxSize + AesGcm.TagByteSizes.MaxSize + plain.Length];
-        var (nonce, tag, cipher) = Parts(sealed_);
+        var box = new byte[AesGcm.NonceByteSizes.MaxSize + AesGcm.TagByteSizes.MaxSize + plain.Length];
+        var (nonce, tag, cipher) = Parts(box);
         RandomNumberGenerator.Fill(nonce.Span);
         using var aes = new AesGcm(_key.Value, AesGcm.TagByteSizes.MaxSize);
         aes.Encrypt(nonce.Span, plain, cipher.Span, tag.Span, Encoding.UTF8.GetBytes(place));
         CryptographicOperations.ZeroMemory(plain);
-        return Prefix + Base64Url.EncodeToString(sealed_);
+        return Prefix + Base64Url.EncodeToString(box);
     }
 
     /// <summary>Decrypts what <see cref="Protect"/> made.</summary>

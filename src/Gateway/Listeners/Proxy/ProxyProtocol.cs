@@ -49,7 +49,12 @@ internal static partial class ProxyProtocol
                 }
                 catch (Exception exception) when (exception is OperationCanceledException or IOException)
                 {
-                    LogNone(logger, connection.RemoteEndPoint);
+                    // A balancer that only looks whether somebody listens says nothing and goes.
+                    if (!connection.ConnectionClosed.IsCancellationRequested && exception is OperationCanceledException)
+                    {
+                        LogNone(logger, connection.RemoteEndPoint);
+                    }
+
                     return;
                 }
 
