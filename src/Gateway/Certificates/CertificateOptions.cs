@@ -54,7 +54,7 @@ internal sealed class CertificateOptions
     public OnDemandOptions OnDemand { get; set; } = new();
 
     /// <summary>Whether anything is ordered from an ACME server.</summary>
-    public bool UsesAcme => Source == CertificateSource.Acme || (OnDemand.Enabled && Source == CertificateSource.Files);
+    internal bool UsesAcme => Source == CertificateSource.Acme || (OnDemand.Enabled && Source == CertificateSource.Files);
 
     internal sealed class Validator(IConfiguration configuration) : IValidateOptions<CertificateOptions>
     {

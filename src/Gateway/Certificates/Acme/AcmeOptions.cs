@@ -77,7 +77,7 @@ internal sealed class AcmeOptions
     public DnsOptions Dns { get; set; } = new();
 
     /// <summary>The servers, the default one filled in.</summary>
-    public IReadOnlyList<AcmeDirectoryOptions> EffectiveDirectories =>
+    internal IReadOnlyList<AcmeDirectoryOptions> EffectiveDirectories =>
         Directories.Count > 0 ? [.. Directories] : [new AcmeDirectoryOptions { Url = "https://acme-v02.api.letsencrypt.org/directory" }];
 
     /// <summary>What is wrong; null when nothing is.</summary>

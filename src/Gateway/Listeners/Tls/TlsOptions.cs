@@ -25,7 +25,7 @@ internal sealed class TlsOptions
     public TimeSpan HandshakeTimeout { get; set; } = TimeSpan.FromSeconds(10);
 
     /// <summary>The versions, as the platform names them.</summary>
-    public SslProtocols Protocols => MinimumVersion == TlsVersion.Tls13 ? SslProtocols.Tls13 : SslProtocols.Tls12 | SslProtocols.Tls13;
+    internal SslProtocols Protocols => MinimumVersion == TlsVersion.Tls13 ? SslProtocols.Tls13 : SslProtocols.Tls12 | SslProtocols.Tls13;
 
     internal sealed class Validator : IValidateOptions<TlsOptions>
     {
