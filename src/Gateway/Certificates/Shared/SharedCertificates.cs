@@ -19,8 +19,12 @@ internal sealed partial class SharedCertificates(
     // A certificate at first use costs memory; after so long without a handshake it is read again when the next one comes.
     private static readonly TimeSpan MaxIdle = TimeSpan.FromHours(6);
 
+    // Every so many looks go to all certificates, and not only to the managed ones.
+    private const int FullPoll = 12;
+
     private readonly Dictionary<string, string> _complaints = new(StringComparer.Ordinal);
     private readonly SemaphoreSlim _loading = new(1);
+    private int _polls;
 
     public override void Dispose()
     {
@@ -109,7 +113,10 @@ internal sealed partial class SharedCertificates(
             }
         }
 
-        foreach (var name in managed.Names.Concat(served.List().Select(static known => known.Key)).Distinct(StringComparer.Ordinal).Where(IsShared))
+        // Those at first use may be many: what was announced in vain is found a little later.
+        var isFull = _polls++ % FullPoll == 0;
+        var names = isFull ? managed.Names.Concat(served.List().Select(static known => known.Key)).Distinct(StringComparer.Ordinal).Where(IsShared) : managed.Names;
+        foreach (var name in names)
         {
             try
             {
