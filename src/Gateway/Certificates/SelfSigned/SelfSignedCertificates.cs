@@ -49,6 +49,11 @@ internal sealed partial class SelfSignedCertificates(
     // Clients take no wildcard right below a top-level domain (*.localhost): such a domain's devices get theirs at first use.
     private void Issue()
     {
+        foreach (var (key, _) in served.List().Where(known => !hosts.Domains.Contains(known.Key, StringComparer.Ordinal)))
+        {
+            served.Remove(key); // one at first use: the next handshake makes it anew
+        }
+
         for (var i = 0; i < hosts.Domains.Count; i++)
         {
             var domain = hosts.Domains[i];
