@@ -39,6 +39,7 @@ internal static class Program
         app.MapHealth();             // orchestrators
         app.MapAdmin();              // operators
         app.MapSelfService();        // devices, about themselves
+        app.MapCertificates();       // ACME servers
         app.MapTunnels();            // devices
         app.MapEdge();               // everyone else
         return app;

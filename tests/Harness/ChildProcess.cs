@@ -30,6 +30,8 @@ internal sealed class ChildProcess : IAsyncDisposable
 
     public int Id => _process.Id;
 
+    public bool HasExited => _process.HasExited;
+
     /// <summary>Starts a command line, the program first.</summary>
     public static ChildProcess Start(IReadOnlyList<string> command, Dictionary<string, string?>? environment = null) =>
         Start(command[0], command.Skip(1), environment);

@@ -77,6 +77,7 @@ internal sealed class TestGateway : IAsyncDisposable
             ["Listen:Admin"] = "127.0.0.1:0",
             ["Certificates:File"] = TestCertificates.Shared.CertificateFile,
             ["Certificates:KeyFile"] = TestCertificates.Shared.KeyFile,
+            ["Edge:RedirectToHttps"] = "false",
         });
         builder.Configuration.AddInMemoryCollection(settings ?? []);
         configure?.Invoke(builder);

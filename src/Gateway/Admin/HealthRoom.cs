@@ -17,8 +17,11 @@ internal static class HealthRoom
     {
         var node = app.Services.GetRequiredService<INode>();
         var redis = app.Services.GetRequiredService<RedisConnection>();
-        var certificates = app.Services.GetRequiredService<CertificateSelector>();
-        var needsCertificate = app.Services.GetRequiredService<IOptions<ListenerOptions>>().Value is { Https.Length: > 0 } or { AdminHttps.Length: > 0 };
+        var certificates = app.Services.GetRequiredService<ServedCertificates>();
+
+        // An ACME server visits a node that wants its first certificate: such a node is ready without.
+        var needsCertificate = app.Services.GetRequiredService<IOptions<ListenerOptions>>().Value is { Https.Length: > 0 } or { AdminHttps.Length: > 0 }
+            && !app.Services.GetRequiredService<IOptions<CertificateOptions>>().Value.UsesAcme;
         var lifetime = app.Lifetime;
         app.Use(next => context => context.GetAudience() == Audience.Admin ? AnswerAsync(context, next) : next(context));
 
@@ -28,10 +31,10 @@ internal static class HealthRoom
             "/startupz" => WriteAsync(context, Reasons(
                 (!lifetime.ApplicationStarted.IsCancellationRequested, "The listeners are not open yet."),
                 (!redis.FirstConnected.IsCompletedSuccessfully, "Redis has not been reached yet."),
-                (needsCertificate && !certificates.HasCertificate, "There is no certificate for Listen:Https yet."))),
+                (needsCertificate && certificates.Default is null, "There is no certificate for Listen:Https yet."))),
             "/readyz" => WriteAsync(context, Reasons(
                 (!redis.IsConnected, "Redis does not answer."),
-                (needsCertificate && !certificates.HasCertificate, "There is no certificate for Listen:Https."),
+                (needsCertificate && certificates.Default is null, "There is no certificate for Listen:Https."),
                 (lifetime.ApplicationStopping.IsCancellationRequested, "The gateway is stopping."),
                 (node.IsDraining && !lifetime.ApplicationStopping.IsCancellationRequested, "The node drains."))),
             _ => next(context),

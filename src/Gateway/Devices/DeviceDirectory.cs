@@ -40,10 +40,10 @@ internal sealed partial class DeviceDirectory(
         return ValueTask.FromResult((entry, known));
     }
 
-    /// <summary>Checks a device's key. The same steps for every failure, a uuid that is none among them.</summary>
+    /// <summary>Checks a device's key, or whatever else proves who it is. The same steps for every failure, a uuid that is none among them.</summary>
     /// <returns>A watch on the key, to be disposed of; null when the two do not belong together.</returns>
     /// <exception cref="StoreUnavailableException">Redis is away and nothing recent enough is known.</exception>
-    public async Task<DeviceEntry.KeyWatch?> AuthenticateAsync(DeviceUuid? uuid, DeviceKeyHash given)
+    public async Task<DeviceEntry.KeyWatch?> AuthenticateAsync(DeviceUuid? uuid, DeviceKeyHash given, Func<DeviceUuid, bool>? provenOtherwise = null)
     {
         if (uuid is not { } device)
         {
@@ -53,12 +53,13 @@ internal sealed partial class DeviceDirectory(
         while (true)
         {
             var (entry, known) = await FindAsync(device);
-            if (known.Record?.FindKey(given, time.GetUtcNow()) is not { } key)
+            var key = known.Record?.FindKey(given, time.GetUtcNow());
+            if (known.Record is null || (key is null && provenOtherwise?.Invoke(device) != true))
             {
                 return null;
             }
 
-            if (entry.TryWatchKey(key.Hash) is { } watch)
+            if (entry.TryWatchKey(key?.Hash) is { } watch)
             {
                 return watch;
             }

@@ -117,10 +117,10 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
     public bool TryRetire() => Interlocked.CompareExchange(ref _leases, Retired, 0) == 0;
 
     /// <summary>
-    /// Watches a key by which a tunnel was opened, and keeps the entry alive until the watch is disposed of; null when the
+    /// Watches the key by which a tunnel was opened, or the device alone when it has proven itself otherwise, and keeps the entry alive until the watch is disposed of; null when the
     /// entry was just dropped: look it up again.
     /// </summary>
-    public KeyWatch? TryWatchKey(DeviceKeyHash key)
+    public KeyWatch? TryWatchKey(DeviceKeyHash? key)
     {
         if (!TryLease())
         {
@@ -147,7 +147,7 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
             if (_known is { } known && _watches is { } watches)
             {
                 var now = time.GetUtcNow();
-                ended = watches.FindAll(watch => known.Record?.FindKey(watch.Key, now) is null);
+                ended = watches.FindAll(watch => known.Record is null || (watch.Key is { } key && known.Record.FindKey(key, now) is null));
             }
         }
 
@@ -226,11 +226,11 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
     }
 
     /// <summary>A tunnel's interest in the key that opened it.</summary>
-    public sealed class KeyWatch(DeviceEntry entry, DeviceKeyHash key) : IDisposable
+    public sealed class KeyWatch(DeviceEntry entry, DeviceKeyHash? key) : IDisposable
     {
         private readonly CancellationTokenSource _ended = new();
 
-        public DeviceKeyHash Key => key;
+        public DeviceKeyHash? Key => key;
 
         /// <summary>Is cancelled when the key opens nothing any more.</summary>
         public CancellationToken Ended => _ended.Token;

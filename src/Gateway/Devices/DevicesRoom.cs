@@ -13,5 +13,8 @@ internal static class DevicesRoom
         builder.Services.AddHostedService(static services => services.GetRequiredService<DeviceActivity>());
         builder.Services.AddSingleton<DeviceDirectory>();
         builder.Services.AddHostedService(static services => services.GetRequiredService<DeviceDirectory>());
+        builder.Services.AddSingleton<DomainStore>();
+        builder.Services.AddSingleton<DomainDirectory>();
+        builder.Services.AddHostedService(static services => services.GetRequiredService<DomainDirectory>());
     }
 }

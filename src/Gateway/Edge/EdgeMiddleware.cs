@@ -20,7 +20,8 @@ namespace Gateway.Edge;
 /// </code>
 /// </summary>
 internal sealed class EdgeMiddleware(
-    HostNames hosts, DeviceDirectory devices, DeviceActivity activity, Router router, EdgeForwarder forwarder, ActiveVisits visits, GatewayMetrics metrics, TimeProvider time, IOptions<EdgeOptions> options)
+    HostNames hosts, DomainDirectory domains, DeviceDirectory devices, DeviceActivity activity, Router router, EdgeForwarder forwarder, ActiveVisits visits, GatewayMetrics metrics,
+    TimeProvider time, IOptions<EdgeOptions> options)
 {
     /// <summary>The most ways that one request goes.</summary>
     private const int MaxAttempts = 8;
@@ -47,7 +48,7 @@ internal sealed class EdgeMiddleware(
         }
 
         // 1. Who is asked for?
-        if (!hosts.TryGetDevice(context.Request.Host.Value, out var uuid))
+        if (!hosts.TryGetDevice(context.Request.Host.Value, out var uuid) && !domains.TryGetDevice(context.Request.Host.Value, out uuid))
         {
             return Failure.NotFound;
         }
@@ -169,6 +170,12 @@ internal sealed class EdgeMiddleware(
         if (HttpMethods.IsConnect(context.Request.Method) && !IsWebSocket(context))
         {
             return Failure.MethodNotAllowed;
+        }
+
+        // Said at once: an application that answers without reading its request must not be faster than the refusal.
+        if (context.Request.ContentLength > context.Features.Get<IHttpMaxRequestBodySizeFeature>()?.MaxRequestBodySize)
+        {
+            return Failure.BadRequest.WithStatus(StatusCodes.Status413PayloadTooLarge).Because("The request's content is larger than the gateway lets through.");
         }
 
         // A server may ignore an upgrade that it does not speak (RFC 9110 section 7.8). "h2c" is offered by clients that are

@@ -23,6 +23,14 @@ internal sealed class EdgeOptions
     /// </summary>
     public IList<string> TrustedProxies { get; } = [];
 
+    /// <summary>
+    /// Whether visitors who come without TLS are sent to <c>https</c>, if the gateway has a TLS listener. Default true.
+    /// </summary>
+    public bool RedirectToHttps { get; set; } = true;
+
+    /// <summary>How long browsers are told to come only with TLS (RFC 6797). Default 0: they are not told.</summary>
+    public TimeSpan HstsMaxAge { get; set; }
+
     internal sealed class Validator : IValidateOptions<EdgeOptions>
     {
         public ValidateOptionsResult Validate(string? name, EdgeOptions options)
@@ -35,6 +43,11 @@ internal sealed class EdgeOptions
             if (options.HoldTime < TimeSpan.Zero || options.HoldTime > TimeSpan.FromMinutes(1))
             {
                 return ValidateOptionsResult.Fail($"{Section}:HoldTime is {options.HoldTime}: give 00:00:00 to 00:01:00.");
+            }
+
+            if (options.HstsMaxAge < TimeSpan.Zero)
+            {
+                return ValidateOptionsResult.Fail($"{Section}:HstsMaxAge is {options.HstsMaxAge}: give a duration, e.g. 365.00:00:00, or 00:00:00 for none.");
             }
 
             for (var i = 0; i < options.TrustedProxies.Count; i++)

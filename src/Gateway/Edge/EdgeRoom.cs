@@ -72,6 +72,7 @@ internal static class EdgeRoom
     /// <summary>Whoever is neither an operator nor a device is a visitor.</summary>
     public static void MapEdge(this WebApplication app)
     {
+        app.UseSecureOnly();
         app.UseHttp1Trailers();
         app.UseFarewell();
         app.Run(app.Services.GetRequiredService<EdgeMiddleware>().InvokeAsync);

@@ -34,6 +34,10 @@ internal sealed class VisitorFields(IOptions<EdgeOptions> options)
         return address;
     }
 
+    /// <summary>Whether the visitor came with TLS: to the gateway itself, or to a trusted proxy before it.</summary>
+    public bool IsSecure(HttpContext context) =>
+        context.Request.IsHttps || (context.Request.Headers[Proto] == "https" && IsTrusted(Normalize(context.Connection.RemoteIpAddress)));
+
     public void Write(HttpContext context, HttpRequestMessage request)
     {
         var address = Normalize(context.Connection.RemoteIpAddress);

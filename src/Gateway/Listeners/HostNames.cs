@@ -10,6 +10,9 @@ internal sealed class HostNames(IOptions<DomainOptions> options)
 
     private readonly string[] _domains = options.Value.Domains is { Count: > 0 } domains ? [.. domains] : ["localhost"];
 
+    /// <summary>The base domains.</summary>
+    public IReadOnlyList<string> Domains => _domains;
+
     /// <summary>The domain under which new URLs are shown.</summary>
     public string PrimaryDomain => _domains[0];
 

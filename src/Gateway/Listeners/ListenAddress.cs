@@ -15,6 +15,9 @@ internal readonly record struct ListenAddress
 
     private ListenAddress(string? unixPath, IPEndPoint? endPoint, int anyPort) => (_unixPath, _endPoint, _anyPort) = (unixPath, endPoint, anyPort);
 
+    /// <summary>The address and port, <c>*</c> as the IPv6 address that stands for all; null for a Unix domain socket.</summary>
+    public IPEndPoint? EndPoint => _unixPath is not null ? null : _endPoint ?? new IPEndPoint(IPAddress.IPv6Any, _anyPort);
+
     public static bool TryParse(string text, out ListenAddress address)
     {
         address = default;

@@ -10,7 +10,7 @@ internal sealed class ListenerOptions
     /// <summary>Visitors and devices without TLS. Default <c>*:8080</c>; empty for none.</summary>
     public string Http { get; set; } = "*:8080";
 
-    /// <summary>Visitors and devices with TLS, HTTP/2 and HTTP/1.1. Default empty: none. Needs <c>Certificates:File</c>.</summary>
+    /// <summary>Visitors and devices with TLS, HTTP/2 and HTTP/1.1. Default empty: none. Needs a certificate, see <c>Certificates:Source</c>.</summary>
     public string Https { get; set; } = "";
 
     /// <summary>Health, for orchestrators; API and dashboard, for operators. Default <c>127.0.0.1:8081</c>; empty for none.</summary>
@@ -49,6 +49,12 @@ internal sealed class ListenerOptions
     /// </summary>
     public TimeSpan DrainDelay { get; set; } = TimeSpan.FromSeconds(5);
 
+    /// <summary>
+    /// Networks (CIDR) of the balancers whose connections to <see cref="Http"/> and <see cref="Https"/> begin with a PROXY protocol head, version 1
+    /// or 2. Default none.
+    /// </summary>
+    public IList<string> ProxyProtocol { get; } = [];
+
     internal sealed class Validator : IValidateOptions<ListenerOptions>
     {
         public ValidateOptionsResult Validate(string? name, ListenerOptions options)
@@ -70,6 +76,14 @@ internal sealed class ListenerOptions
             if (options.Http.Length == 0 && options.Https.Length == 0)
             {
                 return ValidateOptionsResult.Fail($"{Section}:Http and {Section}:Https are both empty: give at least one, e.g. {Section}:Http \"*:8080\".");
+            }
+
+            for (var i = 0; i < options.ProxyProtocol.Count; i++)
+            {
+                if (!System.Net.IPNetwork.TryParse(options.ProxyProtocol[i], out _))
+                {
+                    return ValidateOptionsResult.Fail($"{Section}:ProxyProtocol[{i}] is \"{options.ProxyProtocol[i]}\": give a network, e.g. \"10.0.0.0/8\" or \"2001:db8::/32\".");
+                }
             }
 
             if (options.MaxRequestHeadersKib is < 8 or > 1024)

@@ -1,9 +1,12 @@
+using System.Net;
 using System.Net.Security;
 using System.Text;
 using Gateway.Certificates;
 using Gateway.Cluster;
 using Gateway.Listeners.Http1;
 using Gateway.Listeners.Http2;
+using Gateway.Listeners.Proxy;
+using Gateway.Listeners.Tls;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
@@ -36,11 +39,15 @@ internal static partial class ListenersRoom
 
         var services = builder.Services;
         AddOptions(services);
+        services.AddOptions<TlsOptions>().BindConfiguration(TlsOptions.Section).ValidateOnStart();
+        services.AddSingleton<IValidateOptions<TlsOptions>, TlsOptions.Validator>();
+        services.AddSingleton<TlsProfile>();
         services.AddOptions<HostOptions>().Configure<IOptions<ListenerOptions>>(
             static (host, listen) => host.ShutdownTimeout = listen.Value.DrainTimeout + TimeSpan.FromSeconds(5));
 
         builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration();
-        services.AddOptions<KestrelServerOptions>().Configure<IOptions<ListenerOptions>, CertificateSelector, IOptions<ClusterOptions>, NodeIdentity>(Configure);
+        services.AddOptions<KestrelServerOptions>()
+            .Configure<IOptions<ListenerOptions>, HandshakeSelector, IOptions<ClusterOptions>, NodeIdentity, IServiceProvider>(Configure);
     }
 
     /// <summary>One listener for operators on a Unix socket, instead of all others.</summary>
@@ -63,9 +70,14 @@ internal static partial class ListenersRoom
         services.AddSingleton<HostNames>();
     }
 
-    private static void Configure(KestrelServerOptions kestrel, IOptions<ListenerOptions> options, CertificateSelector certificates, IOptions<ClusterOptions> cluster, NodeIdentity node)
+    private static void Configure(
+        KestrelServerOptions kestrel, IOptions<ListenerOptions> options, HandshakeSelector handshakes, IOptions<ClusterOptions> cluster, NodeIdentity node, IServiceProvider services)
     {
         var listen = options.Value;
+        var balancers = listen.ProxyProtocol.Select(static text => IPNetwork.Parse(text)).ToArray();
+        var tlsOptions = services.GetRequiredService<IOptions<TlsOptions>>().Value;
+        var usesAcme = services.GetRequiredService<IOptions<CertificateOptions>>().Value.UsesAcme;
+        var logger = services.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(ProxyProtocol).Namespace!);
         var limits = kestrel.Limits;
         limits.MaxRequestHeadersTotalSize = listen.MaxRequestHeadersKib * 1024;
         limits.MaxRequestLineSize = Math.Min(16, listen.MaxRequestHeadersKib) * 1024;
@@ -87,9 +99,9 @@ internal static partial class ListenersRoom
         kestrel.ResponseHeaderEncodingSelector = static _ => Encoding.Latin1;
 
         Bind(listen.Http, Public, null);
-        Bind(listen.Https, Public, certificates);
+        Bind(listen.Https, Public, handshakes);
         Bind(listen.Admin, Admin, null);
-        Bind(listen.AdminHttps, Admin, certificates);
+        Bind(listen.AdminHttps, Admin, handshakes);
         BindInner();
 
         // Every certificate is let through here, and none but a node's goes further (HopEndpoint): who the nodes are is asked of Redis.
@@ -120,7 +132,7 @@ internal static partial class ListenersRoom
             }
         }
 
-        void Bind(string text, AudienceFeature audience, CertificateSelector? tls)
+        void Bind(string text, AudienceFeature audience, HandshakeSelector? tls)
         {
             if (text.Length == 0 || !ListenAddress.TryParse(text, out var address))
             {
@@ -135,9 +147,19 @@ internal static partial class ListenersRoom
                     connection.Features.Set(audience);
                     return next(connection);
                 });
+                if (balancers.Length > 0 && audience == Public)
+                {
+                    endpoint.UseProxyProtocol(balancers, logger);
+                }
+
                 if (tls is not null)
                 {
-                    endpoint.UseHttps(new TlsHandshakeCallbackOptions { OnConnection = tls.SelectAsync });
+                    if (usesAcme)
+                    {
+                        endpoint.UseAcmeHello();
+                    }
+
+                    endpoint.UseHttps(new TlsHandshakeCallbackOptions { OnConnection = tls.SelectAsync, HandshakeTimeout = tlsOptions.HandshakeTimeout });
                     endpoint.UseOneAuthority();
                 }
 

@@ -26,7 +26,7 @@ internal sealed class FailureDelay(IOptions<TunnelOptions> options, TimeProvider
         }
 
         var (count, _) = _failures.AddOrUpdate(
-            Network(address),
+            ClientNetwork.Of(address),
             static (_, now) => (1, now),
             (_, known, now) => (time.GetElapsedTime(known.Last, now) > Memory ? 1 : known.Count + 1, now),
             time.GetTimestamp());
@@ -54,28 +54,5 @@ internal sealed class FailureDelay(IOptions<TunnelOptions> options, TimeProvider
         {
             _failures.Clear();
         }
-    }
-
-    // A subscriber's IPv6 network is at least a /64 (RFC 6177): its addresses count as one.
-    private static IPAddress Network(IPAddress? address)
-    {
-        if (address is null)
-        {
-            return IPAddress.None;
-        }
-
-        if (address.IsIPv4MappedToIPv6)
-        {
-            return address.MapToIPv4();
-        }
-
-        if (address.AddressFamily != System.Net.Sockets.AddressFamily.InterNetworkV6)
-        {
-            return address;
-        }
-
-        var bytes = address.GetAddressBytes();
-        bytes.AsSpan(8).Clear();
-        return new IPAddress(bytes);
     }
 }

@@ -20,10 +20,11 @@ internal sealed partial class TunnelEndpoint(
     TunnelRegistry registry,
     FailureDelay failures,
     TunnelTraffic traffic,
+    DeviceCertificates certificates,
     GatewayMetrics metrics,
+    TimeProvider time,
     IOptions<TunnelOptions> options,
     INode node,
-    TimeProvider time,
     IHostApplicationLifetime lifetime,
     ILogger<TunnelEndpoint> logger)
 {
@@ -119,7 +120,8 @@ internal sealed partial class TunnelEndpoint(
     private Task<DeviceEntry.KeyWatch?> AuthenticateAsync(HttpContext context, string uuidText, out DeviceUuid uuid)
     {
         var known = DeviceUuid.TryParse(uuidText, null, out uuid);
-        return devices.AuthenticateAsync(known ? uuid : null, DeviceKeyHash.OfBearer(context.Request));
+        return devices.AuthenticateAsync(
+            known ? uuid : null, DeviceKeyHash.OfBearer(context.Request), device => certificates.Prove(context.Connection.ClientCertificate, device, time.GetUtcNow()));
     }
 
     private async Task HoldAsync(HttpContext context, DeviceUuid uuid, CancellationToken keyEnded)

@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 using Microsoft.Extensions.Options;
 using Tunnel.Protocol.GatewaySide;
 
@@ -19,6 +21,11 @@ internal sealed class TunnelOptions
 
     /// <summary>The longest delay of an answer to repeated wrong keys from one address. Default 5 s.</summary>
     public TimeSpan MaxFailureDelay { get; set; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>
+    /// A PEM file of the authorities whose certificates devices may show in place of a key (mutual TLS). Default empty: none.
+    /// </summary>
+    public string ClientCaFile { get; set; } = "";
 
     /// <summary>How HTTP/2 is spoken through a tunnel.</summary>
     public TunnelClientOptions Http2 { get; set; } = new();
@@ -42,6 +49,11 @@ internal sealed class TunnelOptions
                 return ValidateOptionsResult.Fail($"{Section}:MaxFailureDelay is {options.MaxFailureDelay}: give 00:00:00 to 00:01:00.");
             }
 
+            if (options.ClientCaFile.Length > 0 && ExplainClientCa(options.ClientCaFile) is { } wrong)
+            {
+                return ValidateOptionsResult.Fail($"{Section}:ClientCaFile is \"{options.ClientCaFile}\": {wrong}.");
+            }
+
             var http2 = options.Http2;
             if (http2.PingDelay < TimeSpan.FromSeconds(1) || http2.PingTimeout < TimeSpan.FromSeconds(1))
             {
@@ -56,6 +68,20 @@ internal sealed class TunnelOptions
             return http2.StreamWindow is < 65_535 or > 16 * 1024 * 1024
                 ? ValidateOptionsResult.Fail($"{Section}:Http2:StreamWindow is {http2.StreamWindow}: give 65535 to 16777216 bytes.")
                 : ValidateOptionsResult.Success;
+        }
+
+        private static string? ExplainClientCa(string path)
+        {
+            try
+            {
+                var roots = new X509Certificate2Collection();
+                roots.ImportFromPemFile(path);
+                return roots.Count > 0 ? null : "it holds no certificate: give PEM";
+            }
+            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or CryptographicException)
+            {
+                return $"it cannot be read ({exception.Message.TrimEnd('.')}): give a PEM file";
+            }
         }
     }
 }

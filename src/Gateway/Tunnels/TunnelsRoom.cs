@@ -15,6 +15,7 @@ internal static class TunnelsRoom
         builder.Services.AddSingleton<TunnelTraffic>();
         builder.Services.AddHostedService<DeviceTraffic>();
         builder.Services.AddSingleton<FailureDelay>();
+        builder.Services.AddSingleton<DeviceCertificates>();
         builder.Services.AddSingleton<TunnelEndpoint>();
     }
 

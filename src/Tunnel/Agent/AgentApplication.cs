@@ -38,6 +38,7 @@ internal static class AgentApplication
             tunnel.Uuid = settings.Uuid;
             tunnel.Key = settings.Key;
             tunnel.Connections = settings.Connections;
+            tunnel.ClientCertificate = settings.ClientCertificate;
             tunnel.TrustedRoots = settings.TrustedRoots;
             tunnel.UserAgent = $"gateway-agent/{Version}";
         });

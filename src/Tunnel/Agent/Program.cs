@@ -6,6 +6,8 @@ var gateway = new Option<string>("--gateway", "-g") { HelpName = "url", Descript
 var uuid = new Option<string>("--uuid", "-u") { HelpName = "hex", Description = "The device's uuid [GATEWAY_UUID, BALENA_DEVICE_UUID, RESIN_DEVICE_UUID]" };
 var keyFile = new Option<string>("--key-file") { HelpName = "file", Description = "A file that holds the device's key [GATEWAY_KEY_FILE]" };
 var key = new Option<string>("--key") { HelpName = "key", Description = "The key itself; everybody on the device can see it in the process list [GATEWAY_KEY, BALENA_API_KEY, RESIN_API_KEY]" };
+var certificate = new Option<string>("--cert") { HelpName = "file", Description = "A PEM certificate that proves who the device is, in place of a key [GATEWAY_CERT]" };
+var certificateKey = new Option<string>("--cert-key") { HelpName = "file", Description = "Its PEM key [GATEWAY_CERT_KEY]" };
 var target = new Option<string>("--target", "-t") { HelpName = "url", Description = "Where the application listens [GATEWAY_TARGET; default http://127.0.0.1:80]" };
 var insecure = new Option<bool>("--target-insecure") { Description = "Accept any certificate of an https application [GATEWAY_TARGET_INSECURE]" };
 var ca = new Option<string>("--ca") { HelpName = "file", Description = "PEM certificates that the gateway's may come from, instead of the system's [GATEWAY_CA]" };
@@ -15,7 +17,7 @@ var config = new Option<string>("--config", "-c") { HelpName = "file", Descripti
 
 var command = new RootCommand("Keeps a tunnel to the device gateway and hands its visitors to the application on this device.\n\nProxies: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY (http, socks4, socks4a, socks5).\nExit status: 0 stopped, 2 wrong usage, 78 wrong configuration.")
 {
-    gateway, uuid, keyFile, key, target, insecure, ca, connections, otlp, config,
+    gateway, uuid, keyFile, key, certificate, certificateKey, target, insecure, ca, connections, otlp, config,
 };
 
 command.SetAction(async (arguments, cancellationToken) =>

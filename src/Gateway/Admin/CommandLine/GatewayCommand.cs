@@ -61,9 +61,10 @@ internal static class GatewayCommand
             "Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 69 store, gateway or address unavailable, 77 token refused, 78 wrong configuration.")
         {
             run,
-            DeviceCommands.Create(verbs),
+            DeviceCommands.Create(verbs, Configure),
             PublicUrlCommand.Create(verbs),
             TokenCommands.Create(verbs),
+            CertificateCommands.Create(Configure),
             GeneralCommands.CreateAudit(verbs),
             GeneralCommands.CreateStatus(verbs),
             HealthCommand.Create(),

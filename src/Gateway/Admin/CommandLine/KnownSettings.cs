@@ -3,6 +3,7 @@ using Gateway.Cluster;
 using Gateway.Devices;
 using Gateway.Edge;
 using Gateway.Listeners;
+using Gateway.Listeners.Tls;
 using Gateway.Storage;
 using Gateway.Telemetry;
 using Gateway.Tunnels;
@@ -18,6 +19,7 @@ internal static class KnownSettings
         (DeviceOptions.Section, typeof(DeviceOptions)),
         (TunnelOptions.Section, typeof(TunnelOptions)),
         (ListenerOptions.Section, typeof(ListenerOptions)),
+        (TlsOptions.Section, typeof(TlsOptions)),
         (DomainOptions.Section, typeof(DomainOptions)),
         (CertificateOptions.Section, typeof(CertificateOptions)),
         (EdgeOptions.Section, typeof(EdgeOptions)),
@@ -58,13 +60,22 @@ internal static class KnownSettings
                 throw Unknown(child.Path, properties.Select(known => $"{section.Path}:{known.Name}"));
             }
 
-            // An options object of its own; lists and plain values end here.
-            if (property.PropertyType is { IsClass: true, Namespace: var name } type && name?.StartsWith("System", StringComparison.Ordinal) == false)
+            // An options object of its own, or a list of them; plain values end here.
+            if (IsOptions(property.PropertyType))
             {
-                Check(child, [type]);
+                Check(child, [property.PropertyType]);
+            }
+            else if (property.PropertyType.GetGenericArguments() is [var element] && IsOptions(element))
+            {
+                foreach (var item in child.GetChildren())
+                {
+                    Check(item, [element]);
+                }
             }
         }
     }
+
+    private static bool IsOptions(Type type) => type is { IsClass: true, Namespace: var name } && name?.StartsWith("System", StringComparison.Ordinal) == false;
 
     private static ConfigurationException Unknown(string key, IEnumerable<string> known) =>
         new($"{key} is no setting: remove it, or give one of {string.Join(", ", known)}.");

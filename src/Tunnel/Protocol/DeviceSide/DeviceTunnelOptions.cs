@@ -15,6 +15,11 @@ public sealed class DeviceTunnelOptions
     public string Key { get; set; } = "";
 
     /// <summary>
+    /// A certificate with its key that proves who the device is, where the gateway takes them; then <see cref="Key"/> may be empty.
+    /// </summary>
+    public X509Certificate2? ClientCertificate { get; set; }
+
+    /// <summary>
     /// The authorities that the gateway's certificate may come from; null or empty for those of the system.
     /// </summary>
     public X509Certificate2Collection? TrustedRoots { get; set; }
@@ -59,7 +64,12 @@ public sealed class DeviceTunnelOptions
             return "uuid is missing: give the device's 32 (or 62) lower-case hex digits, as `gateway device add` prints them";
         }
 
-        if (Key.Length == 0)
+        if (ClientCertificate is { HasPrivateKey: false })
+        {
+            return "the client certificate comes without its private key: give both";
+        }
+
+        if (Key.Length == 0 && ClientCertificate is null)
         {
             return "key is missing: give the device's key, as `gateway device add` prints it once";
         }

@@ -30,6 +30,11 @@ internal sealed class TunnelDialer : IDisposable
             handler.SslOptions.CertificateChainPolicy.CustomTrustStore.AddRange(roots);
         }
 
+        if (options.ClientCertificate is { } certificate)
+        {
+            handler.SslOptions.ClientCertificateContext = SslStreamCertificateContext.Create(certificate, additionalCertificates: null, offline: true);
+        }
+
         _invoker = new HttpMessageInvoker(handler);
 
         // The WebSocket schemes make the client use CONNECT at an HTTP proxy even without TLS (RFC 6455 section 4.1).
@@ -82,7 +87,7 @@ internal sealed class TunnelDialer : IDisposable
         request.Headers.Connection.Add("upgrade");
         request.Headers.Upgrade.Add(new ProductHeaderValue(TunnelProtocol.UpgradeToken));
         request.Headers.Add(TunnelProtocol.AlpnHeader, TunnelProtocol.AlpnHttp2);
-        request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", _options.Key);
+        request.Headers.Authorization = _options.Key.Length > 0 ? new AuthenticationHeaderValue("Bearer", _options.Key) : null;
         request.Headers.TryAddWithoutValidation("User-Agent", _options.UserAgent);
         if (avoid.Count > 0)
         {

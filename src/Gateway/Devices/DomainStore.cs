@@ -1,0 +1,73 @@
+using Gateway.Storage;
+using StackExchange.Redis;
+using Tunnel.Protocol;
+
+namespace Gateway.Devices;
+
+/// <summary>The domains that devices have of their own, in Redis, by the schema of docs/redis.md.</summary>
+internal sealed class DomainStore(RedisConnection redis)
+{
+    /// <summary>The channel on which a changed name is published.</summary>
+    public static readonly RedisChannel Changes = RedisChannel.Literal("domains");
+
+    private static readonly RedisKey Domains = "domains";
+    private static readonly RedisKey Version = "domains:version";
+
+    /// <summary>Registers a name.</summary>
+    /// <returns>The device that the name belongs to now: another one when it was taken before.</returns>
+    public async Task<DeviceUuid> AddAsync(DomainName name, DeviceUuid device)
+    {
+        if (!await redis.Database.HashSetAsync(Domains, name.ToString(), device.ToString(), When.NotExists)
+            && DeviceUuid.TryParse(await redis.Database.HashGetAsync(Domains, name.ToString()), null, out var owner))
+        {
+            return owner;
+        }
+
+        await AnnounceAsync(name);
+        return device;
+    }
+
+    /// <summary>Removes a name.</summary>
+    /// <returns>False when it is not this device's; then nothing was changed.</returns>
+    public async Task<bool> RemoveAsync(DomainName name, DeviceUuid device)
+    {
+        var transaction = redis.Database.CreateTransaction();
+        transaction.AddCondition(Condition.HashEqual(Domains, name.ToString(), device.ToString()));
+        _ = transaction.HashDeleteAsync(Domains, name.ToString());
+        if (!await transaction.ExecuteAsync())
+        {
+            return false;
+        }
+
+        await AnnounceAsync(name);
+        return true;
+    }
+
+    /// <summary>The names of one device.</summary>
+    public async Task<IReadOnlyList<string>> ListAsync(DeviceUuid device) =>
+        [.. (await ReadAsync()).Where(pair => pair.Value == device).Select(static pair => pair.Key).Order(StringComparer.Ordinal)];
+
+    /// <summary>All names. An entry that is no device's uuid counts for nothing.</summary>
+    public async Task<Dictionary<string, DeviceUuid>> ReadAsync()
+    {
+        var domains = new Dictionary<string, DeviceUuid>(StringComparer.OrdinalIgnoreCase);
+        foreach (var entry in await redis.Database.HashGetAllAsync(Domains))
+        {
+            if (DeviceUuid.TryParse((string?)entry.Value, null, out var device))
+            {
+                domains[(string)entry.Name!] = device;
+            }
+        }
+
+        return domains;
+    }
+
+    /// <summary>Is another number after each change.</summary>
+    public async Task<string?> ReadVersionAsync() => await redis.Database.StringGetAsync(Version);
+
+    private async Task AnnounceAsync(DomainName name)
+    {
+        await redis.Database.StringIncrementAsync(Version);
+        await redis.Database.PublishAsync(Changes, name.ToString());
+    }
+}
