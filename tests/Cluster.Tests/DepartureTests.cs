@@ -5,7 +5,6 @@ using Gateway.Tests.Harness;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
-using StackExchange.Redis;
 
 namespace Gateway.Tests;
 
@@ -41,6 +40,13 @@ public sealed class DepartureTests
     {
         var balancer = new Balancer(cluster.Nodes.Select(static node => node.HttpsPort));
         return (await TestAgent.StartAsync(balancer.Port, device, target, connections), balancer);
+    }
+
+    private static async Task CommandAsync(TestCluster cluster, int status, string says, params string[] verb)
+    {
+        await using var command = ChildProcess.StartOwn("gateway", ["node", .. verb, "--set", $"Storage:Redis={cluster.Redis.ConnectionString}"]);
+        Assert.Equal(status, await command.WaitForExitAsync());
+        Assert.Contains(says, command.Output, StringComparison.Ordinal);
     }
 
     private static int Holder(TestCluster cluster, TestDevice device) =>
@@ -157,15 +163,16 @@ public sealed class DepartureTests
         await Eventually.TrueAsync(() => cluster.Nodes.Any(node => node.Tunnels.Find(device.Uuid) is not null), "a node has the tunnel");
         var (drained, other) = Holder(cluster, device) == 0 ? (0, 1) : (1, 0);
         var nodes = cluster[drained].Services.GetRequiredService<Nodes>();
-        await using var redis = await ConnectionMultiplexer.ConnectAsync(cluster.Redis.ConnectionString);
         using var admin = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{cluster[drained].AdminPort}") };
 
-        await redis.GetDatabase().StringSetAsync(Nodes.DrainKeyOf(nodes.Id), nodes.Self.Epoch);
+        await CommandAsync(cluster, 0, $"draining: {nodes.Id}", "drain", nodes.Id);
         await Eventually.TrueAsync(() => cluster[other].Tunnels.Find(device.Uuid) is not null && !cluster[drained].Tunnels.All.Any(), "the device has moved");
         using var notReady = await admin.GetAsync("/readyz");
         Assert.Equal(HttpStatusCode.ServiceUnavailable, notReady.StatusCode);
 
-        await redis.GetDatabase().KeyDeleteAsync(Nodes.DrainKeyOf(nodes.Id));
+        await CommandAsync(cluster, 0, nodes.Id, "list");
+        await CommandAsync(cluster, 0, $"resumed: {nodes.Id}", "resume", nodes.Id);
+        await CommandAsync(cluster, 3, "there is no node stranger", "drain", "stranger");
         await Eventually.TrueAsync(() => !nodes.IsDraining, "the node takes devices again");
         using var ready = await admin.GetAsync("/readyz");
         Assert.Equal(HttpStatusCode.OK, ready.StatusCode);

@@ -17,10 +17,10 @@ internal sealed partial class Nodes(
     NodeIdentity self, RedisConnection redis, IOptions<ClusterOptions> options, TimeProvider time, ILogger<Nodes> logger) : BackgroundService, INode
 {
     /// <summary>A set of the ids of all nodes; a node's own key says whether it lives.</summary>
-    private static readonly RedisKey Ids = "nodes";
+    public static readonly RedisKey Ids = "nodes";
 
     /// <summary>Tells all nodes that one of them has come, gone, or begins to drain; the message is its id.</summary>
-    private static readonly RedisChannel Changes = RedisChannel.Literal("nodes");
+    public static readonly RedisChannel Changes = RedisChannel.Literal("nodes");
 
     /// <summary>How long a node that could not be reached is tried last.</summary>
     private static readonly TimeSpan Suspicion = TimeSpan.FromSeconds(3);

@@ -65,6 +65,7 @@ internal static class GatewayCommand
             PublicUrlCommand.Create(verbs),
             TokenCommands.Create(verbs),
             CertificateCommands.Create(Configure),
+            NodeCommands.Create(Configure),
             GeneralCommands.CreateAudit(verbs),
             GeneralCommands.CreateStatus(verbs),
             HealthCommand.Create(),
