@@ -199,13 +199,14 @@ public sealed class ProcessTests
         }
 
         await Eventually.TrueAsync(async () => (await GetAsync(visitor, gateway.Url(device))).Status == HttpStatusCode.ServiceUnavailable, "the device is offline");
-        var before = GatewayProcess.Descriptors(gateway.Process);
+        // The runtime opens a handful of its own as time goes on; a leak of any kind would be hundreds.
+        var limit = GatewayProcess.Descriptors(gateway.Process) + 20;
         for (var i = 0; i < 1000; i++)
         {
             await ReconnectAsync(i);
         }
 
-        await Eventually.TrueAsync(() => GatewayProcess.Descriptors(gateway.Process) <= before, $"the gateway has no more than {before} descriptors; it has {GatewayProcess.Descriptors(gateway.Process)}");
+        await Eventually.TrueAsync(() => GatewayProcess.Descriptors(gateway.Process) <= limit, $"the gateway has no more than {limit} descriptors; it has {GatewayProcess.Descriptors(gateway.Process)}");
         Assert.Equal(HttpStatusCode.ServiceUnavailable, (await GetAsync(visitor, gateway.Url(device))).Status);
         await using var agent = gateway.StartAgent(device, $"{app.Url}");
         await UntilAsync(visitor, gateway.Url(device), HttpStatusCode.OK, "here");

@@ -63,12 +63,12 @@ internal static class DashboardRoom
 
         // Every node opens what another has sealed.
         services.AddDataProtection().SetApplicationName("device-gateway");
-
-        // It would read the keys when the gateway starts, before Redis has been reached; they are read when they are needed.
-        services.Remove(services.First(static service => service.ServiceType == typeof(IHostedService) && service.ImplementationType?.Name == "DataProtectionHostedService"));
         services.AddOptions<Microsoft.AspNetCore.DataProtection.KeyManagement.KeyManagementOptions>().Configure<RedisConnection>(static (keys, redis) =>
             keys.XmlRepository = new Microsoft.AspNetCore.DataProtection.StackExchangeRedis.RedisXmlRepository(() => redis.Database, "dataprotection"));
         services.AddRazorComponents();
+
+        // It would read the keys when the gateway starts, before Redis has been reached; they are read when they are needed.
+        services.Remove(services.First(static service => service.ServiceType == typeof(IHostedService) && service.ImplementationType?.Name == "DataProtectionHostedService"));
     }
 
     public static void MapDashboard(this IEndpointRouteBuilder endpoints)
