@@ -42,7 +42,7 @@ internal sealed class GatewayProcess : IAsyncDisposable
     {
         var folder = Directory.CreateTempSubdirectory("gateway-");
         var (port, admin) = network is null ? (RedisServer.FreePort(), RedisServer.FreePort()) : (8080, 8081);
-        List<string> all = ["Edge:Domains:0=localhost", $"Listen:Http=127.0.0.1:{port}", "Listen:Https=", $"Listen:Admin=127.0.0.1:{admin}", $"Cluster:Node=test-{Guid.NewGuid():N}"];
+        List<string> all = ["Edge:Domains:0=localhost", $"Listen:Http=127.0.0.1:{port}", "Listen:Https=", $"Listen:Admin=127.0.0.1:{admin}", "Edge:RedirectToHttps=false", $"Cluster:Node=test-{Guid.NewGuid():N}"];
 
         // A network of its own does not reach the shared server.
         all.AddRange(network is null
