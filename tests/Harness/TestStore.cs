@@ -23,6 +23,11 @@ internal static class TestStore
 /// <summary>A redis-server process of a test's own.</summary>
 internal sealed class RedisServer : IAsyncDisposable
 {
+    private const int FirstPort = 10_000;
+    private const int LastPort = 32_000;
+
+    private static int _ports;
+
     private readonly string _folder;
     private Process _process;
 
@@ -42,20 +47,27 @@ internal sealed class RedisServer : IAsyncDisposable
         return server;
     }
 
-    /// <summary>A loopback port that nobody listens on at the moment.</summary>
+    /// <summary>
+    /// A loopback port that nobody listens on and that this process was not given before. It lies below those that the
+    /// kernel gives to outgoing connections, so that none of these takes it before the test does.
+    /// </summary>
     public static int FreePort()
     {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
-    }
-
-    /// <summary>Forgets everything.</summary>
-    public async Task FlushAsync()
-    {
-        await using var connection = await RawConnection.OpenAsync(Port);
-        await connection.SendAsync("FLUSHALL\r\n");
-        Assert.Equal("+OK", await connection.ReadAsync(3));
+        while (true)
+        {
+            var port = FirstPort + (int)((uint)(Interlocked.Increment(ref _ports) + Environment.ProcessId * 61) % (LastPort - FirstPort));
+            try
+            {
+                using var listener = new TcpListener(IPAddress.Loopback, port);
+                listener.Start();
+                using var datagrams = new UdpClient(new IPEndPoint(IPAddress.Loopback, port));
+                return port;
+            }
+            catch (SocketException)
+            {
+                // Taken.
+            }
+        }
     }
 
     /// <summary>SIGKILL.</summary>
