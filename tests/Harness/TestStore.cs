@@ -70,6 +70,14 @@ internal sealed class RedisServer : IAsyncDisposable
         }
     }
 
+    /// <summary>Forgets everything.</summary>
+    public async Task FlushAsync()
+    {
+        await using var connection = await RawConnection.OpenAsync(Port);
+        await connection.SendAsync("FLUSHALL\r\n");
+        Assert.Equal("+OK", await connection.ReadAsync(3));
+    }
+
     /// <summary>SIGKILL.</summary>
     public void Kill()
     {
