@@ -220,15 +220,15 @@ public sealed class WebSocketTests(SharedGateway shared)
     {
         await using var gateway = await TestGateway.StartAsync(new()
         {
-            ["Edge:ResponseTimeout"] = "00:00:00.500",
-            ["Listen:KeepAliveTimeout"] = "00:00:01",
-            ["Listen:RequestHeadersTimeout"] = "00:00:01",
+            ["Edge:ResponseTimeout"] = "00:00:02",
+            ["Listen:KeepAliveTimeout"] = "00:00:02",
+            ["Listen:RequestHeadersTimeout"] = "00:00:02",
             ["Listen:StalledReadTimeout"] = "00:00:02",
         });
         await using var visit = await Visit.ToAsync(gateway, await StartAppAsync(EchoAsync));
         using var socket = await OpenAsync(visit, httpVersion);
 
-        await Task.Delay(TimeSpan.FromSeconds(3));
+        await Task.Delay(TimeSpan.FromSeconds(4));
         await socket.SendAsync("still here"u8.ToArray(), WebSocketMessageType.Text, true, CancellationToken.None);
 
         Assert.Equal("still here", Encoding.UTF8.GetString((await ReceiveAsync(socket)).Message));
