@@ -23,6 +23,9 @@ internal static class Input
     public static DeviceUuid Uuid(string text) => DeviceUuid.TryParse(text.ToLowerInvariant(), null, out var uuid)
         ? uuid : throw Invalid($"\"{text}\" is no device uuid: give 32 (or 62) hex digits.");
 
+    public static DomainName Domain(string? text) => DomainName.TryParse(text, out var domain)
+        ? domain : throw Invalid($"\"{text}\" is no domain of a device: give a name such as kitchen.example.com, without a wildcard.");
+
     /// <summary>What people call something; null for what is empty.</summary>
     public static string? Name(string? text)
     {
@@ -53,10 +56,11 @@ internal static class Input
         ? name : throw Invalid($"\"{name}\" is no name of a tag: give 1 to {MaxTagName} letters, digits, and . _ : / -");
 
     /// <summary>A tag as filters have it: <c>name</c> or <c>name=value</c>.</summary>
-    public static string Tag(string text)
+    public static TagFilter Tag(string text)
     {
-        _ = TagName(text.Split('=', 2)[0]);
-        return text;
+        var tag = TagFilter.Parse(text);
+        _ = TagName(tag.Name);
+        return tag;
     }
 
     public static string UuidPrefix(string? text) => text is null ? ""
@@ -86,6 +90,11 @@ internal static class Input
 
     public static DateTimeOffset? Expires(DateTimeOffset? expires, TimeProvider time) => expires is { } at && at <= time.GetUtcNow()
         ? throw Invalid($"expires is {at:u}, which is past: give a time to come, or leave it out.") : expires;
+
+    /// <summary>In so many days, as forms have it; empty: never.</summary>
+    public static DateTimeOffset? Days(string? text, TimeProvider time) => string.IsNullOrEmpty(text) ? null
+        : int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var days) && days is >= 1 and <= 3650
+            ? time.GetUtcNow().AddDays(days) : throw Invalid($"days is \"{text}\": give 1 to 3650, or nothing for a token that does not expire.");
 
     public static T Need<T>(string name, T? value)
         where T : struct => value ?? throw Invalid($"{name} is missing.");

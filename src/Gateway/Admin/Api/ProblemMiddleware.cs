@@ -16,6 +16,12 @@ internal sealed partial class ProblemMiddleware(RequestDelegate next, ILogger<Pr
                 await refusal.WriteAsync(context);
             }
         }
+        catch (Exception exception) when (context.Response.HasStarted && RedisConnection.IsUnavailable(exception))
+        {
+            // Whoever reads it sees that its end is missing.
+            LogStore(logger, exception.Message);
+            context.Abort();
+        }
         catch (Exception exception) when (!context.Response.HasStarted && Explain(exception, context) is { } problem)
         {
             // People are told on a page, programs by a document.

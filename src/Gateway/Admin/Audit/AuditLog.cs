@@ -76,7 +76,7 @@ internal sealed partial class AuditLog(RedisConnection redis, IOptions<AdminOpti
 
 /// <param name="Id">Unique.</param>
 /// <param name="Action"><c>device.create</c>, <c>device.update</c>, <c>device.delete</c>, <c>key.issue</c>, <c>key.rotate</c>, <c>key.revoke</c>,
-/// <c>public-url.bulk</c>, <c>token.create</c> or <c>token.revoke</c>.</param>
+/// <c>public-url.bulk</c>, <c>domain.add</c>, <c>domain.remove</c>, <c>token.create</c> or <c>token.revoke</c>.</param>
 /// <param name="Subject">The device's uuid, or the token's id.</param>
 /// <param name="Before">What was different before; keys and tokens by their fingerprints.</param>
 public sealed record AuditEntry(string Id, DateTimeOffset At, Actor Actor, string Action, string? Subject, JsonNode? Before, JsonNode? After);

@@ -74,9 +74,21 @@ internal sealed class ApiClient : IDisposable
     {
         using var response = await OpenAsync(method, path, body, "application/x-ndjson", cancellationToken);
         using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(cancellationToken));
-        while (await reader.ReadLineAsync(cancellationToken) is { } line)
+        while (await ReadLineAsync(reader, cancellationToken) is { } line)
         {
             yield return JsonSerializer.Deserialize<T>(line, Json)!;
+        }
+    }
+
+    private async Task<string?> ReadLineAsync(StreamReader reader, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await reader.ReadLineAsync(cancellationToken);
+        }
+        catch (Exception exception) when (exception is IOException or HttpRequestException)
+        {
+            throw new CommandException(ExitCode.Unavailable, $"{_name} broke off in the middle ({exception.Message.TrimEnd('.')}); the same again does the rest.");
         }
     }
 
