@@ -63,7 +63,7 @@ public sealed class SecretTests
         Secret("the application's cookie");
         await using var gateway = await GatewayProcess.StartAsync(null,
         [
-            $"Storage:Redis={redis.ConnectionString},password={password}", $"Cluster:Node={Planted}-node", $"Cluster:Listen=127.0.0.1:{RedisServer.FreePort()}", $"Cluster:Secret={Secret("the cluster's secret")}",
+            $"Storage:Redis={redis.ConnectionString},password={password}", $"Cluster:Node={Planted}-node", "Storage:Timeout=00:00:10", $"Cluster:Listen=127.0.0.1:{RedisServer.FreePort()}", $"Cluster:Secret={Secret("the cluster's secret")}",
             $"Admin:InitialToken={Secret("the first token")}", $"Certificates:EncryptionKey={Secret("the certificates' key", KeyProtector.NewKey())}", "Admin:MaxFailuresPerMinute=1000", "Logging:LogLevel:Default=Trace",
             $"Telemetry:Otlp:Endpoint={collector.Url.GetLeftPart(UriPartial.Authority)}", $"Telemetry:Otlp:Headers=api-key={Secret("the collector's key")}", "Telemetry:Otlp:MetricsInterval=00:00:01",
             "Telemetry:Traces:Ratio=1", "Telemetry:Logs:Otlp=true", "Telemetry:AccessLog:Enabled=true",

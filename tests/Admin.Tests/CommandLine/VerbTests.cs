@@ -129,6 +129,7 @@ public sealed class VerbTests(SharedGateway shared) : IDisposable
         Assert.Equal((77, "gateway: the token \"reader\" has the scope read; this needs operate."), (status, output));
         (status, output) = await AtAsync(wrong, "status");
         Assert.Equal(77, status);
+        Assert.Contains("check GATEWAY_TOKEN", output, StringComparison.Ordinal);
         (status, output) = await AtAsync(reader, "status");
         Assert.Equal((0, "0.1.0"), (status, Field(output, "version")));
         (status, output) = await RunAsync("status --server http://127.0.0.1:1 --token x");

@@ -30,7 +30,7 @@ public sealed class BrowserTests : IAsyncLifetime
         var (http, https) = (RedisServer.FreePort(), RedisServer.FreePort());
         _gateway = await TestGateway.StartAsync(new()
         {
-            ["Storage:Redis"] = _redis.ConnectionString, ["Listen:AdminHttps"] = "127.0.0.1:0", ["Listen:Http"] = $"127.0.0.1:{http}", ["Listen:Https"] = $"127.0.0.1:{https}",
+            ["Storage:Redis"] = _redis.ConnectionString, ["Storage:Timeout"] = "00:00:10", ["Listen:AdminHttps"] = "127.0.0.1:0", ["Listen:Http"] = $"127.0.0.1:{http}", ["Listen:Https"] = $"127.0.0.1:{https}",
         });
         (_, _token) = await _gateway.Services.GetRequiredService<TokenStore>().CreateAsync("alice", Scope.Admin, null, "the tests");
         _playwright = await Playwright.CreateAsync();

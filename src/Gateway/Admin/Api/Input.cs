@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Collections.Immutable;
 using System.Globalization;
+using System.Text.Json;
 using Gateway.Admin.Tokens;
 using Gateway.Devices;
 using Tunnel.Protocol;
@@ -98,6 +99,21 @@ internal static class Input
 
     public static T Need<T>(string name, T? value)
         where T : struct => value ?? throw Invalid($"{name} is missing.");
+
+    /// <summary>What is wrong with a body, in the API's words and not in those of the serializer, which names the program's own types.</summary>
+    public static string WhyUnreadable(JsonException exception)
+    {
+        const string unknown = "The JSON property '";
+        var path = exception.Path is { Length: > 2 } at ? at[2..] : null;
+        return exception.Message switch
+        {
+            var message when message.StartsWith(unknown, StringComparison.Ordinal) =>
+                $"\"{message[unknown.Length..].Split('\'')[0]}\" is no field of this body: /reference has those that there are.",
+            var message when message.StartsWith("The JSON value could not be converted", StringComparison.Ordinal) =>
+                $"{(path is null ? "The body" : $"\"{path}\"")} has a value of another kind than it should: /reference says which.",
+            var message => $"The body is no JSON: {message.Split(" Path: ")[0].Split(" LineNumber: ")[0]}",
+        };
+    }
 
     public static ApiException Invalid(string detail) => ApiProblem.Invalid.Exception(detail);
 }

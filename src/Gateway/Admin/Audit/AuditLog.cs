@@ -20,7 +20,7 @@ internal sealed partial class AuditLog(RedisConnection redis, IOptions<AdminOpti
         var entry = new AuditEntry(
             Guid.CreateVersion7(time.GetUtcNow()).ToString("N"), time.GetUtcNow(), actor, action, subject,
             before is null ? null : JsonSerializer.SerializeToNode(before, Json), after is null ? null : JsonSerializer.SerializeToNode(after, Json));
-        LogEntry(logger, action, subject, actor.Name, actor.Id, actor.From);
+        LogEntry(logger, action, subject ?? "-", actor.Name, actor.Id, actor.From);
         try
         {
             await redis.Database.ListLeftPushAsync(Key, JsonSerializer.Serialize(entry, Json));
@@ -68,7 +68,7 @@ internal sealed partial class AuditLog(RedisConnection redis, IOptions<AdminOpti
     }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Audit: {Action} {Subject} by {Name} ({Id}) from {From}")]
-    private static partial void LogEntry(ILogger logger, string action, string? subject, string name, string id, string from);
+    private static partial void LogEntry(ILogger logger, string action, string subject, string name, string id, string from);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "An audit entry could not be written to Redis: {Entry}: {Reason}")]
     private static partial void LogUnwritten(ILogger logger, string entry, string reason);

@@ -159,6 +159,11 @@ internal sealed class ApiClient : IDisposable
             return new CommandException(status == ExitCode.NotFound ? ExitCode.Failure : status, $"{_name} answered {(int)response.StatusCode}, which no gateway's admin address does: check --server.");
         }
 
+        if (response.StatusCode == HttpStatusCode.Unauthorized)
+        {
+            return new CommandException(status, "the token is unknown, revoked or expired: check GATEWAY_TOKEN (or --token); \"gateway token create\" on the gateway's machine makes one.");
+        }
+
         var problem = JsonNode.Parse(await response.Content.ReadAsStringAsync(cancellationToken))!;
         var text = (string?)problem["detail"] is { Length: > 0 } detail ? detail : (string?)problem["title"] ?? "";
         return new CommandException(status, text.Length > 1 && char.IsLower(text[1]) ? char.ToLowerInvariant(text[0]) + text[1..] : text);
