@@ -16,14 +16,12 @@ internal sealed class Operator : IDisposable
 {
     private readonly HttpClient _client;
 
-    private Operator(TestGateway gateway, string token, string id)
+    private Operator(int adminPort, string token, string id)
     {
-        (Gateway, Token, TokenId) = (gateway, token, id);
-        _client = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{gateway.AdminPort}"), Timeout = TimeSpan.FromSeconds(60) };
+        (Token, TokenId) = (token, id);
+        _client = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{adminPort}"), Timeout = TimeSpan.FromSeconds(60) };
         _client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", token);
     }
-
-    public TestGateway Gateway { get; }
 
     public string Token { get; }
 
@@ -32,11 +30,14 @@ internal sealed class Operator : IDisposable
     public static async Task<Operator> WithAsync(TestGateway gateway, Scope scope, string name = "a test")
     {
         var (token, text) = await gateway.Services.GetRequiredService<TokenStore>().CreateAsync(name, scope, null, "the tests");
-        return new Operator(gateway, text, token.Id);
+        return new Operator(gateway.AdminPort, text, token.Id);
     }
 
     /// <summary>One whose token is whatever is given.</summary>
-    public static Operator WithToken(TestGateway gateway, string token) => new(gateway, token, "");
+    public static Operator WithToken(TestGateway gateway, string token) => new(gateway.AdminPort, token, "");
+
+    /// <summary>One at a gateway that is a process of its own.</summary>
+    public static Operator At(GatewayProcess gateway, string token) => new(gateway.AdminPort, token, "");
 
     public async Task<Answer> SendAsync(HttpMethod method, string path, object? body = null, Action<HttpRequestMessage>? configure = null)
     {

@@ -9,7 +9,7 @@ public sealed class SharedGateway : IAsyncLifetime
 {
     internal TestGateway Gateway { get; private set; } = null!;
 
-    public async ValueTask InitializeAsync() => Gateway = await TestGateway.StartAsync();
+    public async ValueTask InitializeAsync() => Gateway = await TestGateway.StartAsync(new() { ["Storage:Timeout"] = "00:00:10" });   // a busy machine is no test
 
     public ValueTask DisposeAsync() => Gateway.DisposeAsync();
 }

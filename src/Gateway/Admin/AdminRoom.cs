@@ -31,13 +31,13 @@ internal static class AdminRoom
         services.AddSingleton<FailedLogins>();
         services.AddSingleton<TokenOperations>();
         services.AddSingleton<DeviceOperations>();
+        services.AddSingleton<DomainOperations>();
         services.AddSingleton<DeviceDocuments>();
         services.AddSingleton<BalenaDevices>();
         if (!local)
         {
             services.AddSingleton<SelfService>();
         }
-
 
         services.AddRouting();
         services.Configure<RouteHandlerOptions>(static routes => routes.ThrowOnBadRequest = true);

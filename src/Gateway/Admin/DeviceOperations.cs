@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using Gateway.Admin.Api;
 using Gateway.Admin.Audit;
 using Gateway.Devices;
+using Gateway.Storage;
 using Microsoft.Extensions.Options;
 using Tunnel.Protocol;
 
@@ -12,9 +13,13 @@ namespace Gateway.Admin;
 /// leave one entry in the audit. What changes nothing leaves none.
 /// </summary>
 internal sealed class DeviceOperations(
-    DeviceStore store, DeviceCatalogue catalogue, DeviceActivity activity, AuditLog audit, IOptions<DeviceOptions> options, TimeProvider time)
+    DeviceStore store, DomainStore domains, DeviceCatalogue catalogue, DeviceActivity activity, AuditLog audit, IOptions<DeviceOptions> options, TimeProvider time)
 {
     private const int BulkBatch = 100;
+    private const int BulkAttempts = 6;
+
+    private static readonly TimeSpan BulkPause = TimeSpan.FromMilliseconds(500);
+
     private const int MaxAuditedUuids = 100;
     private const int MaxKeys = 20;
 
@@ -70,13 +75,21 @@ internal sealed class DeviceOperations(
         return (after, true);
     }
 
-    /// <summary>Deletes a device: its tunnels and its visitors' connections end on every node.</summary>
+    /// <summary>Deletes a device: its tunnels and its visitors' connections end on every node, and its domains are free for others.</summary>
     /// <exception cref="ApiException">There is no such device.</exception>
     public async Task DeleteAsync(Actor actor, DeviceUuid uuid, Action<DeviceRecord> check)
     {
         var before = await store.DeleteAsync(uuid, check) ?? throw Unknown(uuid);
         catalogue.Apply(uuid, null);
         await activity.ForgetAsync(uuid);
+        foreach (var name in await domains.ListAsync(uuid))
+        {
+            if (DomainName.TryParse(name, out var domain))
+            {
+                await domains.RemoveAsync(domain, uuid);
+            }
+        }
+
         await audit.WriteAsync(actor, "device.delete", uuid.ToString(), Audited(before), null);
     }
 
@@ -132,16 +145,16 @@ internal sealed class DeviceOperations(
             foreach (var batch in uuids.Chunk(BulkBatch))
             {
                 cancellationToken.ThrowIfCancellationRequested();
-                var results = await Task.WhenAll(batch.Select(async uuid => (uuid, Change: await store.ChangeAsync(uuid, record => record with { PublicUrl = enabled }))));
+                var results = await Task.WhenAll(batch.Select(async uuid => (uuid, Change: await SwitchAsync(uuid, enabled, cancellationToken))));
                 foreach (var (uuid, change) in results)
                 {
-                    if (change is not var (before, after))
+                    if (change is null)
                     {
                         progress = progress with { NotFound = progress.NotFound.Add(uuid.ToString()) };
                     }
-                    else if (!ReferenceEquals(before, after))
+                    else if (change.Value.Changed)
                     {
-                        catalogue.Apply(uuid, after);
+                        catalogue.Apply(uuid, change.Value.Device);
                         changedUuids.Add(uuid);
                     }
                 }
@@ -157,6 +170,33 @@ internal sealed class DeviceOperations(
                 await audit.WriteAsync(
                     actor, "public-url.bulk", null, null,
                     new { publicUrl = enabled, selection, asked = uuids.Length, changed = changedUuids.Count, devices = changedUuids.Take(MaxAuditedUuids).Select(static uuid => uuid.ToString()) });
+            }
+        }
+    }
+
+    // Redis that is slow for a moment ends no work of minutes. What is asked again may have been done the first time, without a word to the nodes.
+    private async Task<(DeviceRecord Device, bool Changed)?> SwitchAsync(DeviceUuid uuid, bool enabled, CancellationToken cancellationToken)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            try
+            {
+                if (await store.ChangeAsync(uuid, record => record with { PublicUrl = enabled }) is not var (before, after))
+                {
+                    return null;
+                }
+
+                var changed = !ReferenceEquals(before, after);
+                if (!changed && attempt > 1)
+                {
+                    await store.AnnounceAsync(uuid);
+                }
+
+                return (after, changed || attempt > 1);
+            }
+            catch (Exception exception) when (attempt < BulkAttempts && RedisConnection.IsUnavailable(exception))
+            {
+                await Task.Delay(BulkPause * attempt, time, cancellationToken);
             }
         }
     }

@@ -43,6 +43,7 @@ internal sealed class Presence(Nodes nodes, DeviceStore store, RedisConnection r
         var online = new HashSet<DeviceUuid>();
         foreach (var answer in await Task.WhenAll(nodes.Live.Select(node => redis.Database.SetMembersAsync(RouteWriter.OnlineOf(node.Id)))))
         {
+            online.EnsureCapacity(online.Count + answer.Length);
             foreach (var member in answer)
             {
                 if (DeviceUuid.TryParse((string?)member, null, out var uuid))

@@ -18,7 +18,9 @@ internal sealed partial class DeviceCatalogue(
     private const int BatchSize = 500;
 
     private readonly Lock _lock = new();
-    private readonly List<DeviceSummary> _devices = [];   // by uuid
+    private readonly List<DeviceSummary> _byUuid = [];
+    private readonly List<DeviceSummary> _byName = [];
+    private readonly Dictionary<string, int> _tags = new(StringComparer.Ordinal);
     private readonly Channel<DeviceUuid> _changed = Channel.CreateUnbounded<DeviceUuid>(new UnboundedChannelOptions { SingleReader = true });
     private readonly TaskCompletionSource _loaded = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -31,7 +33,7 @@ internal sealed partial class DeviceCatalogue(
         {
             lock (_lock)
             {
-                return _devices.Count;
+                return _byUuid.Count;
             }
         }
     }
@@ -39,50 +41,47 @@ internal sealed partial class DeviceCatalogue(
     /// <summary>One page of what matches, and how many do in all.</summary>
     public CataloguePage List(CatalogueQuery query)
     {
-        // The smallest so many after the cursor: a heap whose root is the largest of those kept.
-        var order = query.ByName ? ByName : ByUuid;
-        var kept = new PriorityQueue<DeviceSummary, DeviceSummary>(Comparer<DeviceSummary>.Create((a, b) => order.Compare(b, a)));
-        var total = 0;
+        // One more than asked for, to know whether there is a next page.
+        var page = new List<DeviceSummary>(query.Limit + 1);
+        int total;
         lock (_lock)
         {
-            for (var i = IndexOfPrefix(query.UuidPrefix); i < _devices.Count; i++)
+            var (devices, order) = query.ByName ? (_byName, ByName) : (_byUuid, ByUuid);
+            var first = query.After is { } after ? devices.BinarySearch(after, order) is >= 0 and var at ? at + 1 : ~devices.BinarySearch(after, order) : 0;
+            if (query.MatchesAll)
             {
-                var device = _devices[i];
-                if (!device.UuidText.StartsWith(query.UuidPrefix, StringComparison.Ordinal))
+                total = devices.Count;
+                page.AddRange(devices.Slice(first, Math.Min(query.Limit + 1, total - first)));
+            }
+            else
+            {
+                total = 0;
+                for (var i = query.ByName ? 0 : IndexOfPrefix(query.UuidPrefix); i < devices.Count; i++)
                 {
-                    break;
-                }
+                    var device = devices[i];
+                    if (!device.UuidText.StartsWith(query.UuidPrefix, StringComparison.Ordinal))
+                    {
+                        if (query.ByName)
+                        {
+                            continue;
+                        }
 
-                if (!query.Matches(device))
-                {
-                    continue;
-                }
+                        break;
+                    }
 
-                total++;
-                if (query.After is { } after && order.Compare(device, after) <= 0)
-                {
-                    continue;
-                }
-
-                if (kept.Count <= query.Limit)
-                {
-                    kept.Enqueue(device, device);
-                }
-                else if (order.Compare(device, kept.Peek()) < 0)
-                {
-                    kept.EnqueueDequeue(device, device);
+                    if (query.Matches(device))
+                    {
+                        total++;
+                        if (i >= first && page.Count <= query.Limit)
+                        {
+                            page.Add(device);
+                        }
+                    }
                 }
             }
         }
 
-        // One more than asked for was kept, to know whether there is a next page.
-        var page = new DeviceSummary[kept.Count];
-        for (var i = page.Length - 1; i >= 0; i--)
-        {
-            page[i] = kept.Dequeue();
-        }
-
-        var hasMore = page.Length > query.Limit;
+        var hasMore = page.Count > query.Limit;
         return new CataloguePage(hasMore ? page[..^1] : page, total, hasMore);
     }
 
@@ -91,24 +90,17 @@ internal sealed partial class DeviceCatalogue(
     {
         lock (_lock)
         {
-            return [.. _devices.Where(matches).Select(static device => device.Uuid)];
+            return [.. _byUuid.Where(matches).Select(static device => device.Uuid)];
         }
     }
 
-    /// <summary>Every tag that a device has, with the number of its devices.</summary>
+    /// <summary>Every tag that a device has, as <c>name</c> or <c>name=value</c>, with the number of its devices.</summary>
     public IReadOnlyDictionary<string, int> Tags()
     {
-        var tags = new Dictionary<string, int>(StringComparer.Ordinal);
         lock (_lock)
         {
-            foreach (var (name, value) in _devices.SelectMany(static device => device.Tags))
-            {
-                var tag = value.Length == 0 ? name : $"{name}={value}";
-                tags[tag] = tags.GetValueOrDefault(tag) + 1;
-            }
+            return new Dictionary<string, int>(_tags, StringComparer.Ordinal);
         }
-
-        return tags;
     }
 
     /// <summary>Takes in what was just read or written; whoever wrote it sees it in the next list.</summary>
@@ -116,21 +108,55 @@ internal sealed partial class DeviceCatalogue(
     {
         lock (_lock)
         {
-            var index = IndexOf(uuid);
-            if (record is null)
+            var index = IndexOfPrefix(uuid.ToString());
+            var old = index < _byUuid.Count && _byUuid[index].Uuid == uuid ? _byUuid[index] : null;
+            var now = record is null ? null : DeviceSummary.Of(record);
+            switch (old, now)
             {
-                if (index >= 0)
-                {
-                    _devices.RemoveAt(index);
-                }
+                case (null, null):
+                    return;
+                case (null, not null):
+                    _byUuid.Insert(index, now);
+                    break;
+                case (not null, null):
+                    _byUuid.RemoveAt(index);
+                    break;
+                default:
+                    _byUuid[index] = now;
+                    break;
             }
-            else if (index >= 0)
+
+            var (from, to) = (old is null ? -1 : _byName.BinarySearch(old, ByName), now is null ? -1 : _byName.BinarySearch(now, ByName));
+            if (from >= 0 && from == to)
             {
-                _devices[index] = DeviceSummary.Of(record);
+                _byName[from] = now!;   // its name is the same
             }
             else
             {
-                _devices.Insert(~index, DeviceSummary.Of(record));
+                if (from >= 0)
+                {
+                    _byName.RemoveAt(from);
+                }
+
+                if (now is not null)
+                {
+                    _byName.Insert(~_byName.BinarySearch(now, ByName), now);
+                }
+            }
+
+            CountTags(old, -1);
+            CountTags(now, 1);
+        }
+    }
+
+    private void CountTags(DeviceSummary? device, int change)
+    {
+        foreach (var (name, value) in device?.Tags ?? DeviceRecord.NoTags)
+        {
+            var tag = value.Length == 0 ? name : $"{name}={value}";
+            if ((_tags[tag] = _tags.GetValueOrDefault(tag) + change) == 0)
+            {
+                _tags.Remove(tag);
             }
         }
     }
@@ -256,16 +282,14 @@ internal sealed partial class DeviceCatalogue(
         }
     }
 
-    private int IndexOf(DeviceUuid uuid) => IndexOfPrefix(uuid.ToString()) is var index && index < _devices.Count && _devices[index].Uuid == uuid ? index : ~index;
-
     // Where the first device at or after the prefix stands.
     private int IndexOfPrefix(string prefix)
     {
-        var (low, high) = (0, _devices.Count);
+        var (low, high) = (0, _byUuid.Count);
         while (low < high)
         {
             var middle = (low + high) / 2;
-            (low, high) = string.CompareOrdinal(_devices[middle].UuidText, prefix) < 0 ? (middle + 1, high) : (low, middle);
+            (low, high) = string.CompareOrdinal(_byUuid[middle].UuidText, prefix) < 0 ? (middle + 1, high) : (low, middle);
         }
 
         return low;
@@ -295,18 +319,22 @@ internal sealed record DeviceSummary(DeviceUuid Uuid, string? Name, bool PublicU
     public string UuidText { get; } = Uuid.ToString();
 
     public static DeviceSummary Of(DeviceRecord record) => new(record.Uuid, record.Name, record.PublicUrl, record.Tags);
+}
 
-    /// <summary>Whether the device has a tag, given as <c>name</c> or <c>name=value</c>.</summary>
-    public bool HasTag(string tag)
-    {
-        var equals = tag.IndexOf('=', StringComparison.Ordinal);
-        return equals < 0 ? Tags.ContainsKey(tag) : Tags.TryGetValue(tag[..equals], out var value) && tag.AsSpan(equals + 1).SequenceEqual(value);
-    }
+/// <summary>A tag that is asked for: its name, and its value unless any will do.</summary>
+internal readonly record struct TagFilter(string Name, string? Value)
+{
+    /// <summary>Reads <c>name</c> or <c>name=value</c>.</summary>
+    public static TagFilter Parse(string text) => text.Split('=', 2) is [var name, var value] ? new TagFilter(name, value) : new TagFilter(text, null);
+
+    public bool Matches(DeviceSummary device) => device.Tags.TryGetValue(Name, out var value) && (Value is null || value == Value);
 }
 
 /// <summary>What a list is to show.</summary>
 internal sealed record CatalogueQuery
 {
+    private readonly TagFilter _textAsTag;
+
     /// <summary>The most devices of the page.</summary>
     public int Limit { get; init; } = 50;
 
@@ -322,10 +350,14 @@ internal sealed record CatalogueQuery
     public string? Name { get; init; }
 
     /// <summary>A part of the name, the beginning of the uuid, or a tag.</summary>
-    public string? Text { get; init; }
+    public string? Text
+    {
+        get;
+        init => (field, _textAsTag) = (value, TagFilter.Parse(value ?? ""));
+    }
 
-    /// <summary>All of these, as <c>name</c> or <c>name=value</c>.</summary>
-    public IReadOnlyList<string> Tags { get; init; } = [];
+    /// <summary>All of these.</summary>
+    public ImmutableArray<TagFilter> Tags { get; init; } = [];
 
     /// <summary>Whether the public URL is on.</summary>
     public bool? Enabled { get; init; }
@@ -335,15 +367,31 @@ internal sealed record CatalogueQuery
 
     public IReadOnlySet<DeviceUuid>? OnlineDevices { get; init; }
 
-    public bool Matches(DeviceSummary device) =>
-        (Enabled is not { } enabled || device.PublicUrl == enabled)
-        && (Name is null || device.Name?.Contains(Name, StringComparison.OrdinalIgnoreCase) == true)
-        && (Text is null || MatchesText(device, Text))
-        && Tags.All(device.HasTag)
-        && (Online is not { } online || OnlineDevices!.Contains(device.Uuid) == online);
+    /// <summary>Whether every device matches.</summary>
+    public bool MatchesAll => UuidPrefix.Length == 0 && Enabled is null && Name is null && Text is null && Tags.IsEmpty && Online is null;
 
-    private static bool MatchesText(DeviceSummary device, string text) =>
-        device.UuidText.StartsWith(text, StringComparison.OrdinalIgnoreCase) || device.Name?.Contains(text, StringComparison.OrdinalIgnoreCase) == true || device.HasTag(text);
+    /// <summary>Whether a device whose uuid begins as it should matches. It is asked of every device, so what is cheap comes first.</summary>
+    public bool Matches(DeviceSummary device)
+    {
+        if (Enabled is { } enabled && device.PublicUrl != enabled)
+        {
+            return false;
+        }
+
+        foreach (var tag in Tags)
+        {
+            if (!tag.Matches(device))
+            {
+                return false;
+            }
+        }
+
+        return (Name is null || HasInName(device, Name))
+            && (Text is null || device.UuidText.StartsWith(Text, StringComparison.OrdinalIgnoreCase) || HasInName(device, Text) || _textAsTag.Matches(device))
+            && (Online is not { } online || OnlineDevices!.Contains(device.Uuid) == online);
+    }
+
+    private static bool HasInName(DeviceSummary device, string text) => device.Name?.Contains(text, StringComparison.OrdinalIgnoreCase) == true;
 }
 
 /// <param name="Total">How many match on all pages.</param>

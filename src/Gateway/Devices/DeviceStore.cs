@@ -178,7 +178,8 @@ internal sealed class DeviceStore(RedisConnection redis, TimeProvider time)
         transaction.AddCondition(Condition.HashNotExists(key, DeviceFields.Deleted));
     }
 
-    private async Task AnnounceAsync(DeviceUuid uuid) => await redis.Database.PublishAsync(Changes, uuid.ToString());
+    /// <summary>Has every node read a device anew.</summary>
+    public async Task AnnounceAsync(DeviceUuid uuid) => await redis.Database.PublishAsync(Changes, uuid.ToString());
 }
 
 /// <summary>Why a device cannot be added.</summary>

@@ -14,17 +14,17 @@ internal sealed class DomainStore(RedisConnection redis)
     private static readonly RedisKey Version = "domains:version";
 
     /// <summary>Registers a name.</summary>
-    /// <returns>The device that the name belongs to now: another one when it was taken before.</returns>
-    public async Task<DeviceUuid> AddAsync(DomainName name, DeviceUuid device)
+    /// <returns>The device that the name belongs to now, another one when it was taken before; and whether anything was changed.</returns>
+    public async Task<(DeviceUuid Owner, bool Added)> AddAsync(DomainName name, DeviceUuid device)
     {
         if (!await redis.Database.HashSetAsync(Domains, name.ToString(), device.ToString(), When.NotExists)
             && DeviceUuid.TryParse(await redis.Database.HashGetAsync(Domains, name.ToString()), null, out var owner))
         {
-            return owner;
+            return (owner, false);
         }
 
         await AnnounceAsync(name);
-        return device;
+        return (device, true);
     }
 
     /// <summary>Removes a name.</summary>

@@ -38,14 +38,20 @@ public readonly record struct DeviceUuid : ISpanParsable<DeviceUuid>
     /// <summary>Reads an identity; false when the text is none.</summary>
     public static bool TryParse(ReadOnlySpan<char> s, IFormatProvider? provider, out DeviceUuid result)
     {
-        var valid = s.Length is Length or LongLength && !s.ContainsAnyExcept(HexDigits);
+        var valid = IsUuid(s);
         result = valid ? new DeviceUuid(s.ToString()) : default;
         return valid;
     }
 
     /// <inheritdoc cref="TryParse(ReadOnlySpan{char}, IFormatProvider?, out DeviceUuid)"/>
-    public static bool TryParse([NotNullWhen(true)] string? s, IFormatProvider? provider, out DeviceUuid result) =>
-        TryParse(s.AsSpan(), provider, out result);
+    public static bool TryParse([NotNullWhen(true)] string? s, IFormatProvider? provider, out DeviceUuid result)
+    {
+        var valid = IsUuid(s);
+        result = valid ? new DeviceUuid(s!) : default;
+        return valid;
+    }
+
+    private static bool IsUuid(ReadOnlySpan<char> s) => s.Length is Length or LongLength && !s.ContainsAnyExcept(HexDigits);
 
     /// <summary>The digits.</summary>
     public override string ToString() => _value ?? "";

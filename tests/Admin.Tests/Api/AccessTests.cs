@@ -1,7 +1,9 @@
 using System.Net;
 using System.Text.Json.Nodes;
 using Gateway.Admin.Tokens;
+using Gateway.Tests.Dashboard;
 using Gateway.Tests.Harness;
+using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
 using Tunnel.Protocol;
 
@@ -28,6 +30,9 @@ public sealed class AccessTests(SharedGateway shared)
         ("POST", "/api/v1/devices/{uuid}/keys", Scope.Operate, true, "{}"),
         ("POST", "/api/v1/devices/{uuid}/keys/rotate", Scope.Operate, true, "{}"),
         ("DELETE", "/api/v1/devices/{uuid}/keys/{fingerprint}", Scope.Operate, true, null),
+        ("GET", "/api/v1/devices/{uuid}/domains", Scope.Read, false, null),
+        ("PUT", "/api/v1/devices/{uuid}/domains/{domain}", Scope.Operate, true, null),
+        ("DELETE", "/api/v1/devices/{uuid}/domains/{domain}", Scope.Operate, true, null),
         ("DELETE", "/api/v1/devices/{uuid}", Scope.Operate, true, null),
         ("GET", "/api/v1/tokens", Scope.Admin, false, null),
         ("POST", "/api/v1/tokens", Scope.Admin, true, """{"name":"made by a test","scope":"read"}"""),
@@ -37,42 +42,132 @@ public sealed class AccessTests(SharedGateway shared)
         ("GET", "/api/v1/whoami", Scope.Read, false, null),
     ];
 
-    [Fact]
-    public async Task Every_endpoint_takes_every_scope_that_is_enough_and_no_other_and_every_change_leaves_one_entry()
+    /// <summary>What balena's tools call, with the pattern that it is mapped by.</summary>
+    private static readonly (string Method, string Pattern, string Path, Scope Needs, bool Changes, string? Body)[] BalenaEndpoints =
+    [
+        ("GET", "/actor/v1/whoami", "/actor/v1/whoami", Scope.Read, false, null),
+        ("GET", "/v{version:int}/device(uuid='{uuid}')", "/v7/device(uuid='{uuid}')", Scope.Read, false, null),
+        ("GET", "/v{version:int}/device({id:long})", "/v7/device(77)", Scope.Read, false, null),
+        ("GET", "/v{version:int}/device", "/v7/device?$filter=uuid eq '{uuid}'", Scope.Read, false, null),
+        ("PATCH", "/v{version:int}/device", "/v7/device?$filter=uuid eq '{uuid}'", Scope.Operate, true, """{"is_web_accessible":true}"""),
+        ("GET", "/v{version:int}/application", "/v7/application", Scope.Read, false, null),
+    ];
+
+    /// <summary>The dashboard's pages and forms.</summary>
+    private static readonly (string Method, string Path, Scope Needs, bool Changes, string Form)[] Pages =
+    [
+        ("GET", "/", Scope.Read, false, ""),
+        ("GET", "/live", Scope.Read, false, ""),
+        ("GET", "/devices/{uuid}", Scope.Read, false, ""),
+        ("GET", "/devices/{uuid}/{tab}", Scope.Read, false, ""),
+        ("GET", "/audit", Scope.Read, false, ""),
+        ("GET", "/reference", Scope.Read, false, ""),
+        ("GET", "/devices/new", Scope.Operate, false, ""),
+        ("POST", "/devices/new", Scope.Operate, true, "name=made by a test"),
+        ("POST", "/devices/{uuid}/public-url", Scope.Operate, true, "enabled=true"),
+        ("POST", "/devices/{uuid}/edit", Scope.Operate, true, "name=edited"),
+        ("POST", "/devices/{uuid}/keys/issue", Scope.Operate, true, ""),
+        ("POST", "/devices/{uuid}/keys/rotate", Scope.Operate, true, ""),
+        ("POST", "/devices/{uuid}/keys/revoke", Scope.Operate, true, "fingerprint={fingerprint}"),
+        ("POST", "/devices/{uuid}/domains/add", Scope.Operate, true, "domain={domain}"),
+        ("POST", "/devices/{uuid}/domains/remove", Scope.Operate, true, "domain={domain}"),
+        ("POST", "/devices/{uuid}/delete", Scope.Operate, true, "sure=true"),
+        ("GET", "/tokens", Scope.Admin, false, ""),
+        ("POST", "/tokens", Scope.Admin, true, "name=made by a test&scope=read&days=30"),
+        ("POST", "/tokens/{id}/revoke", Scope.Admin, true, ""),
+    ];
+
+    /// <summary>What asks for no token.</summary>
+    private static readonly string[] Open = ["GET /openapi/{documentName}.json", "GET /config", "GET /assets/{name}", "GET /signin", "POST /signin", "POST /signout"];
+
+    [Theory]
+    [InlineData(Scope.Read)]
+    [InlineData(Scope.Operate)]
+    [InlineData(Scope.Admin)]
+    public async Task Every_endpoint_takes_every_scope_that_is_enough_and_no_other_and_every_change_leaves_one_entry(Scope scope)
     {
-        var tokens = Gateway.Services.GetRequiredService<TokenStore>();
-        foreach (var scope in Enum.GetValues<Scope>())
+        using var setup = await Operator.WithAsync(Gateway, Scope.Admin, "the set-up");
+        var fill = await TargetAsync(setup);
+        var calls = BalenaEndpoints.Select(static endpoint => (endpoint.Method, endpoint.Path, endpoint.Needs, endpoint.Changes, endpoint.Body)).Concat(Endpoints);
+        foreach (var (method, path, needs, changes, body) in calls)
         {
-            using var setup = await Operator.WithAsync(Gateway, Scope.Admin, "the set-up");
-            var device = await setup.AddDeviceAsync(new { uuid = DeviceUuid.New().ToString() });
-            var other = (await tokens.CreateAsync("to be revoked", Scope.Read, null, "the tests")).Token;
-            var fingerprint = (string)(await setup.GetAsync($"/api/v1/devices/{device.Uuid}/keys"))["keys"]![0]!["fingerprint"]!;
-            foreach (var endpoint in Endpoints)
+            using var someone = await Operator.WithAsync(Gateway, scope, $"{scope}");
+
+            var answer = await someone.SendAsync(new HttpMethod(method), fill(path), body is null ? null : fill(body));
+
+            if (scope >= needs)
             {
-                using var someone = await Operator.WithAsync(Gateway, scope, $"{scope}");
-                string Fill(string text) => text.Replace("{uuid}", $"{device.Uuid}", StringComparison.Ordinal)
-                    .Replace("{fingerprint}", fingerprint, StringComparison.Ordinal).Replace("{id}", other.Id, StringComparison.Ordinal);
-
-                var answer = await someone.SendAsync(new HttpMethod(endpoint.Method), Fill(endpoint.Path), endpoint.Body is null ? null : Fill(endpoint.Body));
-
-                var allowed = scope >= endpoint.Needs;
-                if (allowed)
-                {
-                    Assert.True((int)answer.Status is >= 200 and < 300, $"{endpoint.Method} {endpoint.Path} with {scope}: {answer.Status} {answer.Body}");
-                }
-                else
-                {
-                    answer.MustBe(HttpStatusCode.Forbidden, "forbidden", $"needs {endpoint.Needs.Name()}");
-                }
-
-                var entries = await setup.AuditAsync($"actor={someone.TokenId}");
-                Assert.True(entries.Count == (allowed && endpoint.Changes ? 1 : 0), $"{endpoint.Method} {endpoint.Path} with {scope} left {entries.Count} entries: {entries.ToJsonString()}");
-                foreach (var entry in entries)
-                {
-                    Assert.Equal((someone.TokenId, $"{scope}", "127.0.0.1"), ((string)entry!["actor"]!["id"]!, (string)entry["actor"]!["name"]!, (string)entry["actor"]!["from"]!));
-                    Assert.True(entry["before"] is not null || entry["after"] is not null);
-                }
+                Assert.True((int)answer.Status is >= 200 and < 300, $"{method} {path} with {scope}: {answer.Status} {answer.Body}");
             }
+            else
+            {
+                answer.MustBe(HttpStatusCode.Forbidden, "forbidden", $"needs {needs.Name()}");
+            }
+
+            await CheckEntriesAsync(setup, someone.TokenId, $"{method} {path}", scope, scope >= needs && changes);
+        }
+    }
+
+    [Theory]
+    [InlineData(Scope.Read)]
+    [InlineData(Scope.Operate)]
+    [InlineData(Scope.Admin)]
+    public async Task Every_page_and_form_takes_every_scope_that_is_enough_and_no_other_and_every_change_leaves_one_entry(Scope scope)
+    {
+        using var setup = await Operator.WithAsync(Gateway, Scope.Admin, "the set-up");
+        var fill = await TargetAsync(setup);
+        foreach (var (method, path, needs, changes, form) in Pages)
+        {
+            using var someone = await Operator.WithAsync(Gateway, scope, $"{scope}");
+            using var session = await Session.WithAsync(Gateway.AdminPort, someone.Token);
+            var fields = fill(form).Split('&', StringSplitOptions.RemoveEmptyEntries).Select(static field => field.Split('=')).Select(static field => (field[0], field[1])).ToArray();
+
+            var answer = method == "GET" ? await session.GetAsync(fill(path)) : await session.PostAsync(fill(path), "/", fields);
+
+            if (scope >= needs)
+            {
+                Assert.True(answer.Status is HttpStatusCode.OK or HttpStatusCode.Redirect && answer.Location?.StartsWith("/signin", StringComparison.Ordinal) != true, $"{method} {path} with {scope}: {answer}");
+            }
+            else
+            {
+                Assert.True(answer.Status == HttpStatusCode.Forbidden && answer.Body.Contains($"needs {needs.Name()}", StringComparison.Ordinal), $"{method} {path} with {scope}: {answer}");
+            }
+
+            await CheckEntriesAsync(setup, someone.TokenId, $"{method} {path}", scope, scope >= needs && changes);
+        }
+    }
+
+    [Fact]
+    public void There_is_no_endpoint_that_these_tests_do_not_call()
+    {
+        var mapped = Gateway.Services.GetRequiredService<EndpointDataSource>().Endpoints.OfType<RouteEndpoint>()
+            .SelectMany(static endpoint => endpoint.Metadata.GetRequiredMetadata<HttpMethodMetadata>().HttpMethods.Select(method => $"{method} {endpoint.RoutePattern.RawText}"));
+
+        Assert.Equal(
+            [.. Endpoints.Select(static endpoint => $"{endpoint.Method} {endpoint.Path}")
+                .Concat(BalenaEndpoints.Select(static endpoint => $"{endpoint.Method} {endpoint.Pattern}"))
+                .Concat(Pages.Select(static page => $"{page.Method} {page.Path}")).Concat(Open).Order(StringComparer.Ordinal)],
+            mapped.Order(StringComparer.Ordinal).ToArray());
+    }
+
+    // A device, a key of it, a domain, and a token that may be revoked: what the paths speak of.
+    private async Task<Func<string, string>> TargetAsync(Operator setup)
+    {
+        var device = await setup.AddDeviceAsync(new { uuid = DeviceUuid.New().ToString() });
+        var other = (await Gateway.Services.GetRequiredService<TokenStore>().CreateAsync("to be revoked", Scope.Read, null, "the tests")).Token;
+        var fingerprint = (string)(await setup.GetAsync($"/api/v1/devices/{device.Uuid}/keys"))["keys"]![0]!["fingerprint"]!;
+        return text => text.Replace("{uuid}", $"{device.Uuid}", StringComparison.Ordinal).Replace("{fingerprint}", fingerprint, StringComparison.Ordinal)
+            .Replace("{id}", other.Id, StringComparison.Ordinal).Replace("{domain}", $"d{device.Uuid.ToString()[..8]}.example.com", StringComparison.Ordinal).Replace("{tab}", "actions", StringComparison.Ordinal);
+    }
+
+    private static async Task CheckEntriesAsync(Operator setup, string tokenId, string call, Scope scope, bool changed)
+    {
+        var entries = await setup.AuditAsync($"actor={tokenId}");
+        Assert.True(entries.Count == (changed ? 1 : 0), $"{call} with {scope} left {entries.Count} entries: {entries.ToJsonString()}");
+        foreach (var entry in entries)
+        {
+            Assert.Equal((tokenId, $"{scope}", "127.0.0.1"), ((string)entry!["actor"]!["id"]!, (string)entry["actor"]!["name"]!, (string)entry["actor"]!["from"]!));
+            Assert.True(entry["before"] is not null || entry["after"] is not null);
         }
     }
 
@@ -93,7 +188,7 @@ public sealed class AccessTests(SharedGateway shared)
         await using var gateway = await TestGateway.StartAsync(new() { ["Admin:MaxFailuresPerMinute"] = "100" });
         using var admin = await Operator.WithAsync(gateway, Scope.Admin);
         using var anonymous = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{gateway.AdminPort}") };
-        foreach (var (method, path, _, _, _) in Endpoints)
+        foreach (var (method, path) in Endpoints.Select(static endpoint => (endpoint.Method, endpoint.Path)).Concat(BalenaEndpoints.Select(static endpoint => (endpoint.Method, endpoint.Path))))
         {
             using var request = new HttpRequestMessage(new HttpMethod(method), path.Replace("{uuid}", $"{DeviceUuid.New()}", StringComparison.Ordinal));
             using var answer = await anonymous.SendAsync(request);

@@ -55,10 +55,10 @@ public sealed class DeviceTests(SharedGateway shared)
     [InlineData("""{"name":"a\u0007b"}""", "control characters")]
     [InlineData("""{"tags":{"a b":"c"}}""", "\"a b\" is no name of a tag")]
     [InlineData("""{"tags":{"a":null}}""", "The tag \"a\" is null")]
-    [InlineData("""{"tags":7}""", "tags")]
-    [InlineData("""{"nmae":"kitchen"}""", "nmae")]
-    [InlineData("{", "The body is not what is expected")]
-    [InlineData("", "body")]
+    [InlineData("""{"tags":7}""", "\"tags\" has a value of another kind")]
+    [InlineData("""{"nmae":"kitchen"}""", "\"nmae\" is no field of this body")]
+    [InlineData("{", "The body is no JSON")]
+    [InlineData("", "The body is missing")]
     public async Task What_is_wrong_with_a_new_device_is_named(string body, string named)
     {
         using var someone = await OperatorAsync();

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Gateway.Admin.CommandLine;
 using Gateway.Admin.Tokens;
 using Gateway.Devices;
 using Gateway.Tests.Harness;
@@ -128,6 +129,7 @@ public sealed class VerbTests(SharedGateway shared) : IDisposable
         Assert.Equal((77, "gateway: the token \"reader\" has the scope read; this needs operate."), (status, output));
         (status, output) = await AtAsync(wrong, "status");
         Assert.Equal(77, status);
+        Assert.Contains("check GATEWAY_TOKEN", output, StringComparison.Ordinal);
         (status, output) = await AtAsync(reader, "status");
         Assert.Equal((0, "0.1.0"), (status, Field(output, "version")));
         (status, output) = await RunAsync("status --server http://127.0.0.1:1 --token x");
@@ -169,6 +171,7 @@ public sealed class VerbTests(SharedGateway shared) : IDisposable
     [InlineData("public-url --all --status", "--status is for one device")]
     [InlineData("token create --scope read", "--name")]
     [InlineData("token create --name x --scope root", "root")]
+    [InlineData("device domain add 0123456 *.example.com", "without a wildcard")]
     [InlineData("completion tcsh", "tcsh")]
     public async Task Wrong_usage_ends_with_2_and_says_what_is_wrong(string verb, string named)
     {
@@ -195,11 +198,30 @@ public sealed class VerbTests(SharedGateway shared) : IDisposable
     }
 
     [Fact]
+    public async Task A_devices_domains_are_managed_from_the_command_line()
+    {
+        using var someone = await Operator.WithAsync(Gateway, Scope.Operate);
+        var (device, domain) = (await someone.AddDeviceAsync(), $"c{Guid.NewGuid():N}.example.com");
+        var uuid = device.Uuid.ToString()[..12];
+
+        Assert.Equal((0, $"domain: {domain}\nDNS:    {domain} CNAME {device.Host}."), await AtAsync(someone, $"device domain add {uuid} {domain}"));
+        Assert.Equal((0, domain), await AtAsync(someone, $"device domain list {uuid}"));
+        var (status, output) = await AtAsync(someone, $"device domain list {uuid} --json");
+        Assert.Equal((0, domain), (status, (string)JsonNode.Parse(output)!["domains"]![0]!["domain"]!));
+        Assert.Equal((0, $"removed: {domain}"), await AtAsync(someone, $"device domain remove {uuid} {domain}"));
+        Assert.Equal((3, $"gateway: {domain} is no domain of the device {device.Uuid}."), await AtAsync(someone, $"device domain remove {uuid} {domain}"));
+    }
+
+    [Fact]
     public async Task Help_has_examples()
     {
         var (status, output) = await RunAsync("device add --help");
 
         Assert.Equal(0, status);
         Assert.Contains("Example: gateway device add --name kitchen", output, StringComparison.Ordinal);
+        Assert.All(Leaves(GatewayCommand.Create()), static verb => Assert.True(verb is ExplainedCommand { Examples.Length: > 0 } || verb.Name == "run", $"{verb.Name} has no example"));
+
+        static IEnumerable<System.CommandLine.Command> Leaves(System.CommandLine.Command command) =>
+            command.Subcommands.Count == 0 ? [command] : command.Subcommands.SelectMany(Leaves);
     }
 }

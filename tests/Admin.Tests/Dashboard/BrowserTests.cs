@@ -30,7 +30,7 @@ public sealed class BrowserTests : IAsyncLifetime
         var (http, https) = (RedisServer.FreePort(), RedisServer.FreePort());
         _gateway = await TestGateway.StartAsync(new()
         {
-            ["Storage:Redis"] = _redis.ConnectionString, ["Listen:AdminHttps"] = "127.0.0.1:0", ["Listen:Http"] = $"127.0.0.1:{http}", ["Listen:Https"] = $"127.0.0.1:{https}",
+            ["Storage:Redis"] = _redis.ConnectionString, ["Storage:Timeout"] = "00:00:10", ["Listen:AdminHttps"] = "127.0.0.1:0", ["Listen:Http"] = $"127.0.0.1:{http}", ["Listen:Https"] = $"127.0.0.1:{https}",
         });
         (_, _token) = await _gateway.Services.GetRequiredService<TokenStore>().CreateAsync("alice", Scope.Admin, null, "the tests");
         _playwright = await Playwright.CreateAsync();
@@ -148,6 +148,18 @@ public sealed class BrowserTests : IAsyncLifetime
             await ShootAsync(page, $"{tab.ToLowerInvariant()}.png");
         }
 
+        await page.GetByRole(AriaRole.Link, new() { Name = "Tokens" }).ClickAsync();
+        await page.GetByLabel("Name").FillAsync("night shift");
+        await page.GetByLabel("Scope").SelectOptionAsync("read");
+        await page.GetByRole(AriaRole.Button, new() { Name = "Create the token" }).ClickAsync();
+        await Assertions.Expect(page.GetByText("shown this once")).ToBeVisibleAsync();
+        await ShootAsync(page, "tokens.png");
+        var row = page.Locator("tr", new() { HasText = "night shift" });
+        await row.Locator("summary").ClickAsync();
+        await row.GetByRole(AriaRole.Button, new() { Name = "Revoke night shift" }).ClickAsync();
+        await Assertions.Expect(page.GetByText("The token was revoked.")).ToBeVisibleAsync();
+        await Assertions.Expect(row).ToHaveCountAsync(0);
+
         await page.GotoAsync($"{Address}/reference");
         await Assertions.Expect(page.GetByText("/api/v1/devices/{uuid}/keys/rotate")).ToBeVisibleAsync();
         await ShootAsync(page, "reference.png");
@@ -163,10 +175,14 @@ public sealed class BrowserTests : IAsyncLifetime
         {
             var page = await SignInAsync(scheme, width);
             await ShootAsync(page, $"{name}-fleet.png");
-            foreach (var tab in new[] { "", "/actions", "/keys", "/activity", "/audit" })
+            foreach (var path in new[] { "", "/actions", "/keys", "/activity", "/audit" }.Select(tab => $"/devices/{device.Uuid}{tab}").Concat(["/tokens", "/audit", "/reference", "/devices/new"]))
             {
-                await page.GotoAsync($"{Address}/devices/{device.Uuid}{tab}");
-                Assert.True(await page.EvaluateAsync<bool>("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), $"{name}{tab} scrolls sideways");
+                await page.GotoAsync($"{Address}{path}");
+                Assert.True(await page.EvaluateAsync<bool>("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), $"{name}{path} scrolls sideways");
+                if (path[1..] is "tokens" or "audit" || path.EndsWith("/keys", StringComparison.Ordinal))
+                {
+                    await ShootAsync(page, $"{name}-{path.Split('/')[^1]}.png");
+                }
             }
 
             await page.GotoAsync($"{Address}/devices/{device.Uuid}/actions");

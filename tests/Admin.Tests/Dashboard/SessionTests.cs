@@ -15,7 +15,7 @@ public sealed partial class SessionTests : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        _gateway = await TestGateway.StartAsync(new() { ["Listen:AdminHttps"] = "127.0.0.1:0", ["Admin:MaxFailuresPerMinute"] = "3" });
+        _gateway = await TestGateway.StartAsync(new() { ["Storage:Timeout"] = "00:00:10", ["Listen:AdminHttps"] = "127.0.0.1:0", ["Admin:MaxFailuresPerMinute"] = "3" });
         _browser = Browser(_gateway);
     }
 

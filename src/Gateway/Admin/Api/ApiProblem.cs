@@ -24,6 +24,8 @@ public sealed record ApiProblem(string Reason, int Status, string Title, string 
 
     public static readonly ApiProblem UnknownToken = new("unknown-token", StatusCodes.Status404NotFound, "There is no such token", "");
 
+    public static readonly ApiProblem UnknownDomain = new("unknown-domain", StatusCodes.Status404NotFound, "The device has no such domain", "");
+
     public static readonly ApiProblem NoSuchPage = new(
         "no-such-page", StatusCodes.Status404NotFound, "There is nothing at this address", "The API is described at /openapi/v1.json, and for people at /reference.");
 
@@ -34,6 +36,8 @@ public sealed record ApiProblem(string Reason, int Status, string Title, string 
 
     public static readonly ApiProblem UuidUsed = new(
         "uuid-used", StatusCodes.Status409Conflict, "The uuid belonged to a device that was deleted", "A uuid is never given twice; leave it out to get a new one.");
+
+    public static readonly ApiProblem DomainTaken = new("domain-taken", StatusCodes.Status409Conflict, "The domain belongs to another device", "");
 
     public static readonly ApiProblem Conflict = new("conflict", StatusCodes.Status409Conflict, "That is not possible", "");
 

@@ -15,6 +15,7 @@ internal static class ApiRoom
         api.MapDevices();
         api.MapKeys();
         api.MapPublicUrls();
+        api.MapDomains();
         api.MapTokens();
         api.MapGeneral();
         endpoints.MapOpenApi("/openapi/{documentName}.json");

@@ -121,6 +121,13 @@ public sealed record KeyRotation
 
 public sealed record IssuedKey(KeyDocument Key, [property: Description("The key. It is shown this once.")] string Text);
 
+[Description("A domain that a device has of its own.")]
+public sealed record DomainDocument(
+    [property: Description("As the DNS has it: lower case, international letters in their ASCII form.")] string Domain,
+    [property: Description("What the domain's CNAME has to name.")] string Target);
+
+public sealed record DomainList(IReadOnlyList<DomainDocument> Domains);
+
 [Description("What a device is doing.")]
 public sealed record DeviceStatus(
     bool Online,

@@ -159,7 +159,7 @@ internal static class DeviceEndpoints
         }
         catch (JsonException exception)
         {
-            throw Input.Invalid($"The body is not what is expected: {exception.Message}");
+            throw Input.Invalid(Input.WhyUnreadable(exception));
         }
     }
 

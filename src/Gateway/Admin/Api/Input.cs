@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Collections.Immutable;
 using System.Globalization;
+using System.Text.Json;
 using Gateway.Admin.Tokens;
 using Gateway.Devices;
 using Tunnel.Protocol;
@@ -22,6 +23,9 @@ internal static class Input
 
     public static DeviceUuid Uuid(string text) => DeviceUuid.TryParse(text.ToLowerInvariant(), null, out var uuid)
         ? uuid : throw Invalid($"\"{text}\" is no device uuid: give 32 (or 62) hex digits.");
+
+    public static DomainName Domain(string? text) => DomainName.TryParse(text, out var domain)
+        ? domain : throw Invalid($"\"{text}\" is no domain of a device: give a name such as kitchen.example.com, without a wildcard.");
 
     /// <summary>What people call something; null for what is empty.</summary>
     public static string? Name(string? text)
@@ -53,10 +57,11 @@ internal static class Input
         ? name : throw Invalid($"\"{name}\" is no name of a tag: give 1 to {MaxTagName} letters, digits, and . _ : / -");
 
     /// <summary>A tag as filters have it: <c>name</c> or <c>name=value</c>.</summary>
-    public static string Tag(string text)
+    public static TagFilter Tag(string text)
     {
-        _ = TagName(text.Split('=', 2)[0]);
-        return text;
+        var tag = TagFilter.Parse(text);
+        _ = TagName(tag.Name);
+        return tag;
     }
 
     public static string UuidPrefix(string? text) => text is null ? ""
@@ -87,8 +92,28 @@ internal static class Input
     public static DateTimeOffset? Expires(DateTimeOffset? expires, TimeProvider time) => expires is { } at && at <= time.GetUtcNow()
         ? throw Invalid($"expires is {at:u}, which is past: give a time to come, or leave it out.") : expires;
 
+    /// <summary>In so many days, as forms have it; empty: never.</summary>
+    public static DateTimeOffset? Days(string? text, TimeProvider time) => string.IsNullOrEmpty(text) ? null
+        : int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var days) && days is >= 1 and <= 3650
+            ? time.GetUtcNow().AddDays(days) : throw Invalid($"days is \"{text}\": give 1 to 3650, or nothing for a token that does not expire.");
+
     public static T Need<T>(string name, T? value)
         where T : struct => value ?? throw Invalid($"{name} is missing.");
+
+    /// <summary>What is wrong with a body, in the API's words and not in those of the serializer, which names the program's own types.</summary>
+    public static string WhyUnreadable(JsonException exception)
+    {
+        const string unknown = "The JSON property '";
+        var path = exception.Path is { Length: > 2 } at ? at[2..] : null;
+        return exception.Message switch
+        {
+            var message when message.StartsWith(unknown, StringComparison.Ordinal) =>
+                $"\"{message[unknown.Length..].Split('\'')[0]}\" is no field of this body: /reference has those that there are.",
+            var message when message.StartsWith("The JSON value could not be converted", StringComparison.Ordinal) =>
+                $"{(path is null ? "The body" : $"\"{path}\"")} has a value of another kind than it should: /reference says which.",
+            var message => $"The body is no JSON: {message.Split(" Path: ")[0].Split(" LineNumber: ")[0]}",
+        };
+    }
 
     public static ApiException Invalid(string detail) => ApiProblem.Invalid.Exception(detail);
 }

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Gateway.Admin.Dashboard;
 using Gateway.Storage;
 
@@ -15,6 +16,12 @@ internal sealed partial class ProblemMiddleware(RequestDelegate next, ILogger<Pr
             {
                 await refusal.WriteAsync(context);
             }
+        }
+        catch (Exception exception) when (context.Response.HasStarted && RedisConnection.IsUnavailable(exception))
+        {
+            // Whoever reads it sees that its end is missing.
+            LogStore(logger, exception.Message);
+            context.Abort();
         }
         catch (Exception exception) when (!context.Response.HasStarted && Explain(exception, context) is { } problem)
         {
@@ -40,7 +47,8 @@ internal sealed partial class ProblemMiddleware(RequestDelegate next, ILogger<Pr
             case ApiException known:
                 return known.Problem;
             case BadHttpRequestException bad:
-                return (ApiProblem.Invalid with { Status = bad.StatusCode }).Because(bad.InnerException is System.Text.Json.JsonException json ? $"The body is not what is expected: {json.Message}" : bad.Message);
+                return (ApiProblem.Invalid with { Status = bad.StatusCode }).Because(bad.InnerException is JsonException json ? Input.WhyUnreadable(json)
+                    : bad.Message.StartsWith("Implicit body inferred", StringComparison.Ordinal) ? "The body is missing: send a JSON object, {} for an empty one." : bad.Message);
             case Microsoft.AspNetCore.Antiforgery.AntiforgeryValidationException:
                 return ApiProblem.Invalid.Because("The form was not made by this page, or is too old: load the page again.");
             case OperationCanceledException when context.RequestAborted.IsCancellationRequested:

@@ -92,9 +92,7 @@ internal static class PublicUrlEndpoints
         // A selection from half a list would leave devices out without a word.
         await catalogue.Loaded.WaitAsync(cancellationToken);
         return body.Tag is { } tag
-            ? (catalogue.Select(Has(Input.Tag(tag))), $"tag {tag}")
+            ? (catalogue.Select(Input.Tag(tag).Matches), $"tag {tag}")
             : (catalogue.Select(static _ => true), "all");
-
-        static Func<DeviceSummary, bool> Has(string tag) => device => device.HasTag(tag);
     }
 }

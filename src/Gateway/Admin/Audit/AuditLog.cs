@@ -20,7 +20,7 @@ internal sealed partial class AuditLog(RedisConnection redis, IOptions<AdminOpti
         var entry = new AuditEntry(
             Guid.CreateVersion7(time.GetUtcNow()).ToString("N"), time.GetUtcNow(), actor, action, subject,
             before is null ? null : JsonSerializer.SerializeToNode(before, Json), after is null ? null : JsonSerializer.SerializeToNode(after, Json));
-        LogEntry(logger, action, subject, actor.Name, actor.Id, actor.From);
+        LogEntry(logger, action, subject ?? "-", actor.Name, actor.Id, actor.From);
         try
         {
             await redis.Database.ListLeftPushAsync(Key, JsonSerializer.Serialize(entry, Json));
@@ -68,7 +68,7 @@ internal sealed partial class AuditLog(RedisConnection redis, IOptions<AdminOpti
     }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Audit: {Action} {Subject} by {Name} ({Id}) from {From}")]
-    private static partial void LogEntry(ILogger logger, string action, string? subject, string name, string id, string from);
+    private static partial void LogEntry(ILogger logger, string action, string subject, string name, string id, string from);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "An audit entry could not be written to Redis: {Entry}: {Reason}")]
     private static partial void LogUnwritten(ILogger logger, string entry, string reason);
@@ -76,7 +76,7 @@ internal sealed partial class AuditLog(RedisConnection redis, IOptions<AdminOpti
 
 /// <param name="Id">Unique.</param>
 /// <param name="Action"><c>device.create</c>, <c>device.update</c>, <c>device.delete</c>, <c>key.issue</c>, <c>key.rotate</c>, <c>key.revoke</c>,
-/// <c>public-url.bulk</c>, <c>token.create</c> or <c>token.revoke</c>.</param>
+/// <c>public-url.bulk</c>, <c>domain.add</c>, <c>domain.remove</c>, <c>token.create</c> or <c>token.revoke</c>.</param>
 /// <param name="Subject">The device's uuid, or the token's id.</param>
 /// <param name="Before">What was different before; keys and tokens by their fingerprints.</param>
 public sealed record AuditEntry(string Id, DateTimeOffset At, Actor Actor, string Action, string? Subject, JsonNode? Before, JsonNode? After);

@@ -74,9 +74,21 @@ internal sealed class ApiClient : IDisposable
     {
         using var response = await OpenAsync(method, path, body, "application/x-ndjson", cancellationToken);
         using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(cancellationToken));
-        while (await reader.ReadLineAsync(cancellationToken) is { } line)
+        while (await ReadLineAsync(reader, cancellationToken) is { } line)
         {
             yield return JsonSerializer.Deserialize<T>(line, Json)!;
+        }
+    }
+
+    private async Task<string?> ReadLineAsync(StreamReader reader, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await reader.ReadLineAsync(cancellationToken);
+        }
+        catch (Exception exception) when (exception is IOException or HttpRequestException)
+        {
+            throw new CommandException(ExitCode.Unavailable, $"{_name} broke off in the middle ({exception.Message.TrimEnd('.')}); the same again does the rest.");
         }
     }
 
@@ -145,6 +157,11 @@ internal sealed class ApiClient : IDisposable
         if (response.Content.Headers.ContentType?.MediaType != "application/problem+json" || response.Headers.Contains("Proxy-Status"))
         {
             return new CommandException(status == ExitCode.NotFound ? ExitCode.Failure : status, $"{_name} answered {(int)response.StatusCode}, which no gateway's admin address does: check --server.");
+        }
+
+        if (response.StatusCode == HttpStatusCode.Unauthorized)
+        {
+            return new CommandException(status, "the token is unknown, revoked or expired: check GATEWAY_TOKEN (or --token); \"gateway token create\" on the gateway's machine makes one.");
         }
 
         var problem = JsonNode.Parse(await response.Content.ReadAsStringAsync(cancellationToken))!;

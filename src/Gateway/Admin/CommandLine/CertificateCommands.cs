@@ -11,28 +11,28 @@ internal static class CertificateCommands
 {
     public static Command Create(Action<ParseResult, IConfigurationManager> configure)
     {
-        var list = new Command("list", "Lists the certificates in the store, when they end and are renewed, and what went wrong.");
+        var list = new ExplainedCommand("list", "Lists the certificates in the store, when they end and are renewed, and what went wrong.", "Example: gateway certificate list");
         list.SetAction((result, _) => RunAsync(result, configure, ListAsync));
 
         var renewed = new Argument<string>("name") { Description = "As \"certificate list\" shows it" };
-        var renew = new Command("renew", "Has a certificate ordered anew by a gateway that runs, within seconds.") { renewed };
+        var renew = new ExplainedCommand("renew", "Has a certificate ordered anew by a gateway that runs, within seconds.", "Example: gateway certificate renew kitchen.example.com") { renewed };
         renew.SetAction((result, _) => RunAsync(result, configure, services => RenewAsync(services, result.GetValue(renewed)!.ToLowerInvariant())));
 
         var revoked = new Argument<string>("name") { Description = "As \"certificate list\" shows it" };
         var reason = new Option<int>("--reason") { HelpName = "number", Description = "RFC 5280: 0 unspecified, 1 key compromise, 4 superseded, 5 cessation of operation", DefaultValueFactory = static _ => 4 };
         reason.AcceptOnlyFromAmong("0", "1", "4", "5");
-        var revoke = new Command("revoke", "Revokes a certificate at the authority that issued it, and has another one ordered.") { revoked, reason };
+        var revoke = new ExplainedCommand("revoke", "Revokes a certificate at the authority that issued it, and has another one ordered.", "Example: gateway certificate revoke kitchen.example.com --reason 1") { revoked, reason };
         revoke.SetAction((result, cancellationToken) =>
             RunAsync(result, configure, services => RevokeAsync(services, result.GetValue(revoked)!.ToLowerInvariant(), result.GetValue(reason), cancellationToken)));
 
-        var root = new Command("root", "Prints the root of the development CA (Certificates:Source SelfSigned), made if there is none yet.");
+        var root = new ExplainedCommand("root", "Prints the root of the development CA (Certificates:Source SelfSigned), made if there is none yet.", "Example: gateway certificate root > root.pem");
         root.SetAction((result, _) => RunAsync(result, configure, static services =>
         {
             Console.WriteLine(services.GetRequiredService<LocalAuthority>().Root.ExportCertificatePem());
             return Task.FromResult(ExitCode.Ok);
         }));
 
-        var newKey = new Command("new-encryption-key", "Prints a new value for Certificates:EncryptionKey.");
+        var newKey = new ExplainedCommand("new-encryption-key", "Prints a new value for Certificates:EncryptionKey.", "Example: gateway certificate new-encryption-key > encryption.key");
         newKey.SetAction(static _ => Console.WriteLine(KeyProtector.NewKey()));
         return new Command("certificate", "Certificates.") { list, renew, revoke, root, newKey };
     }

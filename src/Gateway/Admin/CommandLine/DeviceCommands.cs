@@ -10,9 +10,9 @@ internal static class DeviceCommands
 {
     private const int MaxPage = 1000;
 
-    public static Command Create(VerbFactory verbs, Action<ParseResult, IConfigurationManager> configure) => new("device", "Devices: add, list, show, update, remove, their keys and domains.")
+    public static Command Create(VerbFactory verbs) => new("device", "Devices: add, list, show, update, remove, their keys and domains.")
     {
-        Add(verbs), List(verbs), Show(verbs), Update(verbs), Remove(verbs), KeyCommands.Create(verbs), DomainCommands.Create(configure),
+        Add(verbs), List(verbs), Show(verbs), Update(verbs), Remove(verbs), KeyCommands.Create(verbs), DomainCommands.Create(verbs),
     };
 
     private static Command Add(VerbFactory verbs)

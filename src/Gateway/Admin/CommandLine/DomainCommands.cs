@@ -1,97 +1,78 @@
 using System.CommandLine;
-using System.CommandLine.Parsing;
+using Gateway.Admin.Api;
 using Gateway.Devices;
-using Gateway.Listeners;
-using Tunnel.Protocol;
 
 namespace Gateway.Admin.CommandLine;
 
 /// <summary><c>gateway device domain add|list|remove</c>: the domains that devices have of their own.</summary>
 internal static class DomainCommands
 {
-    public static Command Create(Action<ParseResult, IConfigurationManager> configure)
+    public static Command Create(VerbFactory verbs) => new("domain", "Domains of a device's own: add, list, remove.") { Add(verbs), List(verbs), Remove(verbs) };
+
+    private static Command Add(VerbFactory verbs)
     {
-        var device = DeviceArgument();
-        var name = new Argument<string>("domain") { Description = "A domain whose DNS leads to the gateway, e.g. kitchen.example.com" };
-        name.Validators.Add(static result =>
+        var (uuid, domain) = (Values.Device(), Domain("A domain whose DNS leads to the gateway, e.g. kitchen.example.com"));
+        return verbs.Create(
+            "add",
+            "Gives a device a domain of its own. Its certificate comes at the first visit (Certificates:OnDemand).\n\nExample: gateway device domain add 7cf02a6 kitchen.example.com",
+            async invocation =>
+            {
+                var answer = await invocation.Api.SendAsync(HttpMethod.Put, await PathAsync(invocation, uuid, domain), null, invocation.Cancellation);
+                return invocation.Print<DomainDocument>(answer, static added => Table.PrintFields(("domain", added.Domain), ("DNS", $"{added.Domain} CNAME {added.Target}.")));
+            },
+            uuid, domain);
+    }
+
+    private static Command List(VerbFactory verbs)
+    {
+        var uuid = Values.Device();
+        return verbs.Create(
+            "list",
+            "Lists a device's own domains.\n\nExample: gateway device domain list 7cf02a6",
+            async invocation =>
+            {
+                var answer = await invocation.Api.SendAsync(HttpMethod.Get, await PathAsync(invocation, uuid, null), null, invocation.Cancellation);
+                return invocation.Print<DomainList>(answer, static list =>
+                {
+                    foreach (var known in list.Domains)
+                    {
+                        Console.WriteLine(known.Domain);
+                    }
+                });
+            },
+            uuid);
+    }
+
+    private static Command Remove(VerbFactory verbs)
+    {
+        var (uuid, domain) = (Values.Device(), Domain("The domain, from \"gateway device domain list\""));
+        return verbs.Create(
+            "remove",
+            "Takes a domain from a device.\n\nExample: gateway device domain remove 7cf02a6 kitchen.example.com",
+            async invocation =>
+            {
+                var answer = await invocation.Api.SendAsync(HttpMethod.Delete, await PathAsync(invocation, uuid, domain), null, invocation.Cancellation);
+                return invocation.Print(answer, () => Console.WriteLine($"removed: {Read(invocation.Result, domain)}"));
+            },
+            uuid, domain);
+    }
+
+    private static Argument<string> Domain(string description)
+    {
+        var domain = new Argument<string>("domain") { Description = description };
+        domain.Validators.Add(static result =>
         {
             if (result.Tokens is [var token] && !DomainName.TryParse(token.Value, out _))
             {
                 result.AddError($"\"{token.Value}\" is no domain of a device: give a name such as kitchen.example.com, without a wildcard.");
             }
         });
-
-        var add = new Command("add", "Gives a device a domain of its own. Its certificate comes at the first visit (Certificates:OnDemand).") { device, name };
-        add.SetAction((result, _) => RunAsync(result, configure, (services, uuid) => AddAsync(services, uuid, NameOf(result, name))));
-        var remove = new Command("remove", "Takes a domain from a device.") { device, name };
-        remove.SetAction((result, _) => RunAsync(result, configure, async (services, uuid) =>
-        {
-            var domain = NameOf(result, name);
-            if (!await services.GetRequiredService<DomainStore>().RemoveAsync(domain, uuid))
-            {
-                return await StoreVerb.FailAsync($"{domain} is no domain of the device {uuid}.", ExitCode.NotFound);
-            }
-
-            Console.WriteLine($"removed: {domain}");
-            return ExitCode.Ok;
-        }));
-        var list = new Command("list", "Lists a device's own domains.") { device };
-        list.SetAction((result, _) => RunAsync(result, configure, async (services, uuid) =>
-        {
-            foreach (var domain in await services.GetRequiredService<DomainStore>().ListAsync(uuid))
-            {
-                Console.WriteLine(domain);
-            }
-
-            return ExitCode.Ok;
-        }));
-        return new Command("domain", "Domains of a device's own.") { add, list, remove };
-
-        Task<int> RunAsync(ParseResult result, Action<ParseResult, IConfigurationManager> configure, Func<IServiceProvider, DeviceUuid, Task<int>> act) =>
-            StoreVerb.RunAsync(
-                result, configure,
-                static services => services.AddSingleton<DeviceStore>().AddSingleton<DomainStore>(),
-                async services =>
-                {
-                    var uuid = DeviceUuid.Parse(result.GetValue(device)!.ToLowerInvariant());
-                    return await services.GetRequiredService<DeviceStore>().FindAsync(uuid) is null
-                        ? await StoreVerb.FailAsync($"there is no device {uuid}.", ExitCode.NotFound)
-                        : await act(services, uuid);
-                });
+        return domain;
     }
 
-    private static async Task<int> AddAsync(IServiceProvider services, DeviceUuid uuid, DomainName domain)
-    {
-        var hosts = services.GetRequiredService<HostNames>();
-        if (hosts.Domains.FirstOrDefault(known => $".{domain}".EndsWith($".{known}", StringComparison.OrdinalIgnoreCase)) is { } own)
-        {
-            return await StoreVerb.FailAsync($"{domain} is below {own}, which is the gateway's own: give a domain of the device's owner.", ExitCode.Failure);
-        }
+    private static DomainName Read(ParseResult result, Argument<string> domain) =>
+        DomainName.TryParse(result.GetValue(domain), out var name) ? name : throw new InvalidOperationException("The parser has checked it.");
 
-        var owner = await services.GetRequiredService<DomainStore>().AddAsync(domain, uuid);
-        if (owner != uuid)
-        {
-            return await StoreVerb.FailAsync($"{domain} belongs to the device {owner}: remove it there first.", ExitCode.Failure);
-        }
-
-        Console.WriteLine($"domain: {domain}");
-        Console.WriteLine($"DNS:    {domain} CNAME {uuid}.{hosts.PrimaryDomain}.");
-        return ExitCode.Ok;
-    }
-
-    private static Argument<string> DeviceArgument()
-    {
-        var uuid = new Argument<string>("uuid") { Description = "The device's 32 or 62 hex digits" };
-        uuid.Validators.Add(static result =>
-        {
-            if (result.Tokens is [var token] && !DeviceUuid.TryParse(token.Value.ToLowerInvariant(), null, out _))
-            {
-                result.AddError($"\"{token.Value}\" is no device uuid: give 32 (or 62) hex digits.");
-            }
-        });
-        return uuid;
-    }
-
-    private static DomainName NameOf(ParseResult result, Argument<string> name) =>
-        DomainName.TryParse(result.GetValue(name), out var domain) ? domain : throw new InvalidOperationException("The parser has checked it.");
+    private static async Task<string> PathAsync(VerbFactory.Invocation invocation, Argument<string> uuid, Argument<string>? domain) =>
+        $"api/v1/devices/{await invocation.Api.ResolveAsync(invocation.Result.GetValue(uuid)!, invocation.Cancellation)}/domains{(domain is null ? "" : $"/{Read(invocation.Result, domain)}")}";
 }

@@ -30,7 +30,8 @@ internal static class GatewayCommand
         }
     }
 
-    private static RootCommand Create()
+    /// <summary>All verbs.</summary>
+    public static RootCommand Create()
     {
         var config = new Option<FileInfo?>("--config", "-c") { HelpName = "file", Description = "JSON configuration [GATEWAY_CONFIG; default gateway.json, if it is there]", Recursive = true };
         var set = new Option<string[]>("--set", "-s")
@@ -61,7 +62,7 @@ internal static class GatewayCommand
             "Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 69 store, gateway or address unavailable, 77 token refused, 78 wrong configuration.")
         {
             run,
-            DeviceCommands.Create(verbs, Configure),
+            DeviceCommands.Create(verbs),
             PublicUrlCommand.Create(verbs),
             TokenCommands.Create(verbs),
             CertificateCommands.Create(Configure),

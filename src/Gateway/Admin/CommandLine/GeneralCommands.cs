@@ -42,7 +42,7 @@ internal static class GeneralCommands
 
     public static Command CreateStatus(VerbFactory verbs) => verbs.Create(
         "status",
-        "Tells how the gateway is.",
+        "Tells how the gateway is.\n\nExample: gateway status --server https://admin.example.com",
         static async invocation => invocation.Print<GatewayStatus>(await invocation.Api.SendAsync(HttpMethod.Get, "api/v1/status", null, invocation.Cancellation), static status => Table.PrintFields(
             ("version", status.Version), ("node", status.Node), ("devices", $"{status.Devices}{(status.Complete ? "" : " so far")}"), ("online", $"{status.Online}"))));
 

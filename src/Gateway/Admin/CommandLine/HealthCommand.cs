@@ -19,7 +19,7 @@ internal static class HealthCommand
                 result.AddError($"--url {token.Value}: give an address, e.g. http://127.0.0.1:8081/readyz.");
             }
         });
-        var command = new Command("health", "Asks a running gateway whether it is ready; the exit status says it.") { url };
+        var command = new ExplainedCommand("health", "Asks a running gateway whether it is ready; the exit status says it.", "Example: gateway health --url http://127.0.0.1:8081/readyz") { url };
         command.SetAction((result, cancellationToken) => AskAsync(new Uri(result.GetValue(url) ?? Default), cancellationToken));
         return command;
     }

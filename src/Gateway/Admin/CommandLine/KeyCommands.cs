@@ -30,7 +30,7 @@ internal static class KeyCommands
         var uuid = Values.Device();
         return verbs.Create(
             "list",
-            "Lists a device's keys by their fingerprints.",
+            "Lists a device's keys by their fingerprints.\n\nExample: gateway device key list 7cf02a6",
             async invocation =>
             {
                 var id = await invocation.Api.ResolveAsync(invocation.Result.GetValue(uuid)!, invocation.Cancellation);

@@ -9,15 +9,16 @@ internal static class NodeCommands
 {
     public static Command Create(Action<ParseResult, IConfigurationManager> configure)
     {
-        var list = new Command("list", "Lists the nodes that live, and how many devices have a tunnel on each.");
+        var list = new ExplainedCommand("list", "Lists the nodes that live, and how many devices have a tunnel on each.", "Example: gateway node list");
         list.SetAction((result, _) => StoreVerb.RunAsync(result, configure, static _ => { }, ListAsync));
 
         var drained = Node();
-        var drain = new Command("drain", "Has a node send its devices to other nodes and take no new ones; it goes on running, not ready, until \"node resume\".\n\nExample: gateway node drain gateway-1") { drained };
+        var drain = new ExplainedCommand(
+            "drain", "Has a node send its devices to other nodes and take no new ones; it goes on running, not ready, until \"node resume\".", "Example: gateway node drain gateway-1") { drained };
         drain.SetAction((result, _) => StoreVerb.RunAsync(result, configure, static _ => { }, services => SwitchAsync(services, result.GetValue(drained)!, true)));
 
         var resumed = Node();
-        var resume = new Command("resume", "Has a drained node take devices again.") { resumed };
+        var resume = new ExplainedCommand("resume", "Has a drained node take devices again.", "Example: gateway node resume gateway-1") { resumed };
         resume.SetAction((result, _) => StoreVerb.RunAsync(result, configure, static _ => { }, services => SwitchAsync(services, result.GetValue(resumed)!, false)));
         return new Command("node", "Nodes: list, drain, resume.") { list, drain, resume };
     }

@@ -29,7 +29,7 @@ internal static class TokenCommands
 
     private static Command List(VerbFactory verbs) => verbs.Create(
         "list",
-        "Lists the tokens, expired ones too; never their text.",
+        "Lists the tokens, expired ones too; never their text.\n\nExample: gateway token list",
         static async invocation => invocation.Print<TokenList>(await invocation.Api.SendAsync(HttpMethod.Get, "api/v1/tokens", null, invocation.Cancellation), static list => Table.Print(
             ["ID", "NAME", "SCOPE", "CREATED", "BY", "EXPIRES", "LAST USED"],
             list.Tokens.Select(static token => new[]
@@ -42,7 +42,7 @@ internal static class TokenCommands
         var id = new Argument<string>("id") { Description = "The token's id, from \"gateway token list\"" };
         return verbs.Create(
             "revoke",
-            "Revokes a token, and ends the sessions that were opened with it.",
+            "Revokes a token, and ends the sessions that were opened with it.\n\nExample: gateway token revoke 0f3a9c1d22b4e5f6",
             async invocation =>
             {
                 var token = invocation.Result.GetValue(id)!;

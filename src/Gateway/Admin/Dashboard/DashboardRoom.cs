@@ -96,6 +96,13 @@ internal static class DashboardRoom
         operate.MapPost("/devices/{uuid}/keys/issue", IssueAsync);
         operate.MapPost("/devices/{uuid}/keys/rotate", RotateAsync);
         operate.MapPost("/devices/{uuid}/keys/revoke", RevokeAsync);
+        operate.MapPost("/devices/{uuid}/domains/add", AddDomainAsync);
+        operate.MapPost("/devices/{uuid}/domains/remove", RemoveDomainAsync);
+
+        var admin = open.MapGroup("").RequireAuthorization(Policy(Scope.Admin)).WithMetadata(new ScopeNeeded(Scope.Admin));
+        admin.MapGet("/tokens", static (HttpContext context, TokenStore tokens) => TokensAsync(context, tokens, null));
+        admin.MapPost("/tokens", CreateTokenAsync);
+        admin.MapPost("/tokens/{id}/revoke", RevokeTokenAsync);
     }
 
     /// <summary>The page that says what went wrong, to a person.</summary>
@@ -121,7 +128,7 @@ internal static class DashboardRoom
         headers.XContentTypeOptions = "nosniff";
         headers["Referrer-Policy"] = "no-referrer";
         headers["Cross-Origin-Opener-Policy"] = "same-origin";
-        headers.CacheControl = "no-store";
+        headers.CacheControl = "no-cache, no-store";   // as the forms' protection wants it: it would warn of anything else
     }
 
     private static RazorComponentResult<TPage> Page<TPage>(HttpContext context, Dictionary<string, object?> parameters)
@@ -211,6 +218,8 @@ internal static class DashboardRoom
         return Page<DevicePage>(context, new()
         {
             ["Device"] = await documents.ShowAsync(device), ["Status"] = await documents.StatusAsync(device), ["Tab"] = tab, ["Issued"] = issued, ["Audit"] = audit,
+            ["Domains"] = tab == "actions" ? await services.GetRequiredService<DomainStore>().ListAsync(device.Uuid) : [],
+            ["DomainTarget"] = services.GetRequiredService<DomainOperations>().TargetOf(device.Uuid),
             ["Keys"] = device.Keys.OrderBy(static key => key.Created).Select(KeyDocument.Of).ToList(),
         });
     }
@@ -275,6 +284,42 @@ internal static class DashboardRoom
     {
         await operations.RevokeKeyAsync(Actor.Of(context), Input.Uuid(uuid), fingerprint);
         return TypedResults.LocalRedirect($"/devices/{Input.Uuid(uuid)}/keys?done=revoked");
+    }
+
+    private static async Task<IResult> AddDomainAsync(HttpContext context, DomainOperations operations, string uuid, [FromForm] string? domain)
+    {
+        await operations.AddAsync(Actor.Of(context), Input.Uuid(uuid), Input.Domain(domain));
+        return TypedResults.LocalRedirect($"/devices/{Input.Uuid(uuid)}/actions?done=domain-added");
+    }
+
+    private static async Task<IResult> RemoveDomainAsync(HttpContext context, DomainOperations operations, string uuid, [FromForm] string? domain)
+    {
+        await operations.RemoveAsync(Actor.Of(context), Input.Uuid(uuid), Input.Domain(domain));
+        return TypedResults.LocalRedirect($"/devices/{Input.Uuid(uuid)}/actions?done=domain-removed");
+    }
+
+    private static async Task<IResult> TokensAsync(HttpContext context, TokenStore tokens, CreatedToken? created)
+    {
+        var all = await tokens.ListAsync();
+        return Page<TokensPage>(context, new()
+        {
+            ["Tokens"] = all.Select(TokenDocument.Of).ToList(), ["Created"] = created, ["Own"] = Actor.Of(context).Id, ["Configured"] = all.FirstOrDefault(tokens.IsConfigured)?.Id,
+        });
+    }
+
+    private static async Task<IResult> CreateTokenAsync(
+        HttpContext context, TokenOperations operations, TokenStore tokens, TimeProvider time, [FromForm] string? name, [FromForm] string? scope, [FromForm] string? days)
+    {
+        var (token, text) = await operations.CreateAsync(
+            Actor.Of(context), Input.Name(name) ?? throw Input.Invalid("The name is missing: say whose token it is, or what for."), Input.Scope(scope), Input.Days(days, time));
+        return await TokensAsync(context, tokens, new CreatedToken(TokenDocument.Of(token), text));
+    }
+
+    private static async Task<IResult> RevokeTokenAsync(HttpContext context, TokenOperations operations, IAntiforgery antiforgery, string id)
+    {
+        await antiforgery.ValidateRequestAsync(context);
+        await operations.RevokeAsync(Actor.Of(context), id);
+        return TypedResults.LocalRedirect("/tokens?done=token-revoked");
     }
 
     private static System.Collections.Immutable.ImmutableSortedDictionary<string, string> ReadTags(string? text) => Input.Tags(

@@ -30,6 +30,9 @@ public sealed record PageContext(string? Operator, Scope Scope, string FormField
         ["disabled"] = "The public URL is off. Visitors' open connections were ended.",
         ["saved"] = "Saved.",
         ["revoked"] = "Revoked. What it had opened was ended.",
+        ["domain-added"] = "The domain was added. It works once its DNS leads here.",
+        ["domain-removed"] = "The domain was removed. It leads nowhere any more.",
+        ["token-revoked"] = "The token was revoked. It opens nothing any more.",
         ["deleted"] = "The device was deleted.",
     };
 }

@@ -16,6 +16,15 @@ internal static class Text
         var span => $"{span.TotalDays:F0} days ago",
     };
 
+    /// <summary>How long until a time to come.</summary>
+    public static string In(DateTimeOffset at, DateTimeOffset now) => (at - now) switch
+    {
+        { TotalMinutes: < 1 } => "in less than a minute",
+        { TotalMinutes: < 60 } span => $"in {span.TotalMinutes:F0} min",
+        { TotalHours: < 48 } span => $"in {span.TotalHours:F0} h",
+        var span => $"in {span.TotalDays:F0} days",
+    };
+
     public static string Time(DateTimeOffset at) => at.UtcDateTime.ToString("yyyy-MM-dd HH:mm:ss 'UTC'", CultureInfo.InvariantCulture);
 
     public static string Bytes(long bytes) => bytes switch

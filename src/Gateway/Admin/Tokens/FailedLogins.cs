@@ -8,7 +8,7 @@ namespace Gateway.Admin.Tokens;
 /// Counts wrong tokens by address. Beyond <see cref="AdminOptions.MaxFailuresPerMinute"/> the answer is 429; a right token is
 /// never refused, so that colleagues behind the same address do not suffer.
 /// </summary>
-internal sealed class FailedLogins(IOptions<AdminOptions> options) : IDisposable
+internal sealed partial class FailedLogins(IOptions<AdminOptions> options, ILogger<FailedLogins> logger) : IDisposable
 {
     private readonly PartitionedRateLimiter<IPAddress> _limiter = PartitionedRateLimiter.Create<IPAddress, IPAddress>(address =>
         RateLimitPartition.GetFixedWindowLimiter(address, _ => new FixedWindowRateLimiterOptions
@@ -21,6 +21,11 @@ internal sealed class FailedLogins(IOptions<AdminOptions> options) : IDisposable
     public bool Count(IPAddress? address)
     {
         using var lease = _limiter.AttemptAcquire(Network(address));
+        if (lease.IsAcquired)
+        {
+            LogWrong(logger, address);   // further ones would only fill the log
+        }
+
         return lease.IsAcquired;
     }
 
@@ -38,4 +43,7 @@ internal sealed class FailedLogins(IOptions<AdminOptions> options) : IDisposable
         bytes.AsSpan(8).Clear();
         return new IPAddress(bytes);
     }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "A wrong operator's token from {Address}")]
+    private static partial void LogWrong(ILogger logger, IPAddress? address);
 }

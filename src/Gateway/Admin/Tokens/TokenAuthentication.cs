@@ -9,7 +9,7 @@ using Microsoft.Extensions.Options;
 namespace Gateway.Admin.Tokens;
 
 /// <summary><c>Authorization: Bearer &lt;token&gt;</c> (RFC 6750). Nothing is remembered: a revoked token ends with the request before.</summary>
-internal sealed partial class TokenAuthentication(
+internal sealed class TokenAuthentication(
     IOptionsMonitor<AuthenticationSchemeOptions> schemes, ILoggerFactory loggers, UrlEncoder encoder, TokenStore tokens, FailedLogins failures)
     : AuthenticationHandler<AuthenticationSchemeOptions>(schemes, loggers, encoder)
 {
@@ -29,8 +29,7 @@ internal sealed partial class TokenAuthentication(
         if (await tokens.FindAsync(authorization[scheme.Length..].Trim()) is not { } token)
         {
             _tooMany = !failures.Count(Context.Connection.RemoteIpAddress);
-            LogWrong(Logger, Context.Connection.RemoteIpAddress);
-            return AuthenticateResult.Fail("The token is unknown, revoked or expired.");
+            return AuthenticateResult.NoResult();
         }
 
         tokens.Touch(token);
@@ -55,9 +54,6 @@ internal sealed partial class TokenAuthentication(
     /// <summary>Who a token says that its bearer is.</summary>
     public static ClaimsPrincipal Principal(OperatorToken token, string scheme) => new(new ClaimsIdentity(
         [new(AdminClaims.Hash, token.Hash), new(AdminClaims.Id, token.Id), new(ClaimTypes.Name, token.Name), new(AdminClaims.Scope, token.Scope.Name())], scheme));
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "A wrong operator's token from {Address}")]
-    private static partial void LogWrong(ILogger logger, System.Net.IPAddress? address);
 }
 
 /// <summary>What is known of an authenticated operator.</summary>
