@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using Gateway.Storage;
 using Tunnel.Protocol;
 
 namespace Gateway.Devices;
@@ -176,6 +177,11 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
                 // Both at once, and both for a device that does not exist: the time tells nothing.
                 var routes = store.FindRoutesAsync(uuid);
                 var record = await store.FindAsync(uuid);
+                if (record is null && Last?.Record is not null && !await store.IsWholeAsync())
+                {
+                    throw new StoreUnavailableException("Redis was emptied; what is known of the device stays in use until it is written back.");
+                }
+
                 if (TryApply(version, record, await routes, readAt) is { } known)
                 {
                     return known;
@@ -202,6 +208,12 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
             if (version != _version)
             {
                 return null;
+            }
+
+            if (store.IsBeingRestored && _known is { } before)
+            {
+                // Those of nodes that have not written theirs back; one that is no more costs a second attempt.
+                routes = [.. routes.UnionBy(before.Routes, static route => route.ConnectionId, StringComparer.Ordinal)];
             }
 
             if (record is { PublicUrl: true })
