@@ -175,14 +175,15 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
                 var readAt = time.GetTimestamp();
 
                 // Both at once, and both for a device that does not exist: the time tells nothing.
-                var routes = store.FindRoutesAsync(uuid);
+                var finding = store.FindRoutesAsync(uuid);
                 var record = await store.FindAsync(uuid);
-                if (record is null && Last?.Record is not null && !await store.IsWholeAsync())
+                var routes = await finding;
+                if (Last is { } last && Lacks(record, routes, last) && !await store.IsWholeAsync())
                 {
                     throw new StoreUnavailableException("Redis was emptied; what is known of the device stays in use until it is written back.");
                 }
 
-                if (TryApply(version, record, await routes, readAt) is { } known)
+                if (TryApply(version, record, routes, readAt) is { } known)
                 {
                     return known;
                 }
@@ -196,6 +197,9 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
             }
         }
     }
+
+    private static bool Lacks(DeviceRecord? record, ImmutableArray<DeviceRoute> routes, Known last) =>
+        (record is null && last.Record is not null) || last.Routes.Any(known => routes.All(route => route.ConnectionId != known.ConnectionId));
 
     // Null when a change was announced while the question was under way: the answer may be from before it.
     private Known? TryApply(int version, DeviceRecord? record, ImmutableArray<DeviceRoute> routes, long readAt)
