@@ -48,18 +48,26 @@ internal sealed class LoadCluster : IAsyncDisposable
     public static async Task<LoadCluster> StartAsync(int nodes, LoadNetwork? network, string redis, params string[] settings)
     {
         var cluster = new LoadCluster(network, redis, settings);
-        for (var i = 0; i < nodes; i++)
+        try
         {
-            await cluster.AddNodeAsync();
-        }
+            for (var i = 0; i < nodes; i++)
+            {
+                await cluster.AddNodeAsync();
+            }
 
-        await cluster.StartBalancerAsync();
-        foreach (var node in cluster.Nodes)
+            await cluster.StartBalancerAsync();
+            foreach (var node in cluster.Nodes)
+            {
+                await cluster.KnowsAllAsync(node);
+            }
+
+            return cluster;
+        }
+        catch
         {
-            await cluster.KnowsAllAsync(node);
+            await cluster.DisposeAsync();
+            throw;
         }
-
-        return cluster;
     }
 
     /// <summary>The port on which a node takes devices.</summary>
