@@ -129,7 +129,7 @@ internal static class Samples
     /// <summary>What went wrong, and how often.</summary>
     public static string Failures(IEnumerable<Sample> samples) => string.Join(
         "\n", samples.Where(static sample => sample.Failure is not null).GroupBy(static sample => (sample.IsSafe, sample.Failure)).OrderByDescending(static group => group.Count())
-            .Select(static group => $"{group.Count()} x {(group.Key.IsSafe ? "GET" : "POST")}: {group.Key.Failure} (from {group.First().At.TotalSeconds.ToString("0.0", CultureInfo.InvariantCulture)} s on)"));
+            .Select(static group => $"{group.Count()} x {(group.Key.IsSafe ? "GET" : "POST")}: {group.Key.Failure} (at {string.Join(", ", group.Take(8).Select(static sample => sample.At.TotalSeconds.ToString("0.0", CultureInfo.InvariantCulture)))} s)"));
 
     public static double Quantile(IReadOnlyList<double> sorted, double share) => sorted.Count == 0 ? double.NaN : sorted[(int)((sorted.Count - 1) * share)];
 }
