@@ -60,7 +60,7 @@ public sealed class StormTests
         Assert.Equal(HttpStatusCode.NotFound, answer.StatusCode);
         Assert.Contains(devices, static device => !device.IsCompleted);
         await stop.CancelAsync();
-        await ((Task)Task.WhenAll(devices)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await ((Task)Task.WhenAll(devices)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
 
         // Who gives up waits no more.
         await Eventually.TrueAsync(() => waiting.GetMeasurementSnapshot().Sum(static change => change.Value) == 0, "nobody waits");
@@ -110,7 +110,7 @@ public sealed class StormTests
         }
 
         await stop.CancelAsync();
-        await handshake.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await handshake.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
     }
 
     private static string TunnelHostOfNobody() => $"{new string('0', 32)}.{TestGateway.Domain}";
