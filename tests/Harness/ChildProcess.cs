@@ -71,9 +71,12 @@ internal sealed class ChildProcess : IAsyncDisposable
 
     /// <summary>Waits for the end, and for the last of the output.</summary>
     /// <returns>The exit status.</returns>
-    public async Task<int> WaitForExitAsync()
+    public Task<int> WaitForExitAsync() => ExitsWithinAsync(Eventually.Patience);
+
+    /// <summary>The same, for what takes longer.</summary>
+    public async Task<int> ExitsWithinAsync(TimeSpan limit)
     {
-        using var patience = new CancellationTokenSource(Eventually.Patience);
+        using var patience = new CancellationTokenSource(limit);
         await _process.WaitForExitAsync(patience.Token);
         await _reading;
         return _process.ExitCode;

@@ -90,7 +90,8 @@ internal sealed class GatewayProcess : IAsyncDisposable
     {
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.Configuration.AddInMemoryCollection(_settings.Where(static setting => setting != "--set")
-            .Select(static setting => setting.Split('=', 2)).Select(static pair => new KeyValuePair<string, string?>(pair[0], pair[1])));
+            .Select(static setting => setting.Split('=', 2)).GroupBy(static pair => pair[0], static pair => pair[1], StringComparer.OrdinalIgnoreCase)
+            .Select(static values => new KeyValuePair<string, string?>(values.Key, values.Last())));
         builder.AddStorage();
         builder.Services.AddSingleton(TimeProvider.System);
         builder.Services.AddSingleton<DeviceStore>();
@@ -134,6 +135,16 @@ internal sealed class GatewayProcess : IAsyncDisposable
 
     /// <summary>The most memory that the process has had resident so far, in bytes.</summary>
     public static long PeakMemory(ChildProcess process) => Status(process, "VmHWM") * 1024;
+
+    /// <summary>The memory that the process has resident now, in bytes.</summary>
+    public static long Memory(ChildProcess process) => Status(process, "VmRSS") * 1024;
+
+    /// <summary>The processor time that the process has used so far (utime and stime of proc(5), in hundredths).</summary>
+    public static TimeSpan CpuTime(ChildProcess process)
+    {
+        var fields = File.ReadAllText($"/proc/{process.Id}/stat").Split(')')[^1].Split(' ');
+        return TimeSpan.FromMilliseconds(10 * (long.Parse(fields[12], CultureInfo.InvariantCulture) + long.Parse(fields[13], CultureInfo.InvariantCulture)));
+    }
 
     /// <summary>The descriptors that the process has open.</summary>
     public static int Descriptors(ChildProcess process) => Directory.GetFileSystemEntries($"/proc/{process.Id}/fd").Length;

@@ -17,6 +17,8 @@ internal sealed class NetworkNamespace : IAsyncDisposable
         return created;
     }
 
+    public string Name => _name;
+
     /// <summary>The words that start a program inside, to be put before it.</summary>
     public IEnumerable<string> Enter => ["ip", "netns", "exec", _name];
 

@@ -1,6 +1,8 @@
 using System.Net;
 using System.Net.Http.Json;
+using Gateway.Storage;
 using Gateway.Tests.Harness;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Gateway.Tests.Telemetry;
 
@@ -13,7 +15,7 @@ public sealed class HealthTests
     public async Task Readiness_names_what_is_missing_and_liveness_does_not_depend_on_it()
     {
         var port = RedisServer.FreePort();
-        await using var gateway = await TestGateway.StartAsync(new() { ["Storage:Redis"] = $"127.0.0.1:{port}" }, waitUntilReady: false);
+        await using var gateway = await TestGateway.StartAsync(new() { ["Storage:Redis"] = $"127.0.0.1:{port}", ["Devices:CacheTtl"] = "00:00:00.500", ["Devices:MaxStaleness"] = "00:00:00.500" }, waitUntilReady: false);
 
         Assert.Equal(HttpStatusCode.OK, (await AskAsync(gateway, "/healthz")).Status);
         Assert.Equal((HttpStatusCode.ServiceUnavailable, "Redis does not answer."), await AskAsync(gateway, "/readyz"));
@@ -25,9 +27,22 @@ public sealed class HealthTests
 
         // Once it has come up it stays so: a Redis that goes away is no reason to start the process anew.
         redis.Kill();
-        await Eventually.TrueAsync(async () => (await AskAsync(gateway, "/readyz")).Status == HttpStatusCode.ServiceUnavailable, "the gateway is not ready");
+        await Eventually.TrueAsync(async () => (await AskAsync(gateway, "/readyz")).Status == HttpStatusCode.ServiceUnavailable, "the gateway is not ready once what it knows is too old");
         Assert.Equal((HttpStatusCode.OK, ""), await AskAsync(gateway, "/startupz"));
         Assert.Equal(HttpStatusCode.OK, (await AskAsync(gateway, "/healthz")).Status);
+    }
+
+    [Fact]
+    public async Task A_node_that_serves_what_it_knows_while_Redis_is_away_is_ready()
+    {
+        await using var redis = await RedisServer.StartAsync();
+        await using var gateway = await TestGateway.StartAsync(new() { ["Storage:Redis"] = redis.ConnectionString });
+        Assert.Equal((HttpStatusCode.OK, ""), await AskAsync(gateway, "/readyz"));
+
+        redis.Kill();
+        await Eventually.TrueAsync(() => !gateway.Services.GetRequiredService<RedisConnection>().IsConnected, "Redis is lost");
+
+        Assert.Equal((HttpStatusCode.OK, ""), await AskAsync(gateway, "/readyz"));
     }
 
     [Fact]

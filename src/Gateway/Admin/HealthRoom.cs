@@ -1,4 +1,5 @@
 using Gateway.Certificates;
+using Gateway.Devices;
 using Gateway.Listeners;
 using Gateway.Storage;
 using Gateway.Tunnels;
@@ -22,6 +23,8 @@ internal static class HealthRoom
         // An ACME server visits a node that wants its first certificate: such a node is ready without.
         var needsCertificate = app.Services.GetRequiredService<IOptions<ListenerOptions>>().Value is { Https.Length: > 0 } or { AdminHttps.Length: > 0 }
             && !app.Services.GetRequiredService<IOptions<CertificateOptions>>().Value.UsesAcme;
+        // While Redis is away the node serves what it knows. If it were not ready all nodes would be so at once, and nobody would be served.
+        var staleness = app.Services.GetRequiredService<IOptions<DeviceOptions>>().Value.MaxStaleness;
         var lifetime = app.Lifetime;
         app.Use(next => context => context.GetAudience() == Audience.Admin ? AnswerAsync(context, next) : next(context));
 
@@ -33,7 +36,7 @@ internal static class HealthRoom
                 (!redis.FirstConnected.IsCompletedSuccessfully, "Redis has not been reached yet."),
                 (needsCertificate && certificates.Default is null, "There is no certificate for Listen:Https yet."))),
             "/readyz" => WriteAsync(context, Reasons(
-                (!redis.IsConnected, "Redis does not answer."),
+                (!redis.WasConnectedWithin(staleness), "Redis does not answer."),
                 (needsCertificate && certificates.Default is null, "There is no certificate for Listen:Https."),
                 (lifetime.ApplicationStopping.IsCancellationRequested, "The gateway is stopping."),
                 (node.IsDraining && !lifetime.ApplicationStopping.IsCancellationRequested, "The node drains."))),

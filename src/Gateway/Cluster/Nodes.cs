@@ -34,6 +34,7 @@ internal sealed partial class Nodes(
     private volatile bool _draining;
     private volatile bool _left;
     private bool _announced;
+    private long _uncertainSince;
     private bool _drainWanted;
 
     /// <summary>Redis has forgotten this node: what it wrote there may be lost, its routes among it.</summary>
@@ -140,6 +141,14 @@ internal sealed partial class Nodes(
                 }
             }
 
+            if (IsUncertain)
+            {
+                foreach (var node in _live.Values)
+                {
+                    live.TryAdd(node.Id, node);
+                }
+            }
+
             Apply(live.ToFrozenDictionary(StringComparer.Ordinal));
         }
         finally
@@ -181,6 +190,7 @@ internal sealed partial class Nodes(
         catch (Exception exception) when (RedisConnection.IsUnavailable(exception) || exception is RedisException)
         {
             // Said by the connection; what is known stays in use.
+            Volatile.Write(ref _uncertainSince, time.GetTimestamp());
         }
     }
 
@@ -210,13 +220,19 @@ internal sealed partial class Nodes(
         else if (known is null)
         {
             LogForgotten(logger);
+            Volatile.Write(ref _uncertainSince, time.GetTimestamp());
             Forgotten?.Invoke();
+            await database.PublishAsync(Changes, self.Id);
         }
         else if (known.Epoch != self.Epoch && known.Started >= self.Started)
         {
             LogSameName(logger, self.Id);
         }
     }
+
+    // While this node could not write, and for as long as a record lasts after that, others may not have written theirs: that one
+    // is missing then does not say that its node is dead.
+    private bool IsUncertain => Volatile.Read(ref _uncertainSince) is not 0 and var since && time.GetElapsedTime(since) < _options.Heartbeat * 3;
 
     private void Apply(FrozenDictionary<string, NodeRecord> live)
     {

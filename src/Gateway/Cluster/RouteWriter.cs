@@ -13,7 +13,7 @@ namespace Gateway.Cluster;
 /// Redis has been away, or has come back empty, everything is written anew.
 /// </summary>
 internal sealed partial class RouteWriter(
-    TunnelRegistry tunnels, Nodes nodes, DeviceDirectory devices, DeviceActivity activity, DeviceStore store, NodeIdentity self, RedisConnection redis, TimeProvider time,
+    TunnelRegistry tunnels, Nodes nodes, DeviceDirectory devices, DeviceActivity activity, DeviceStore store, NodeIdentity self, RedisConnection redis, StoreMark mark, TimeProvider time,
     ILogger<RouteWriter> logger)
     : BackgroundService
 {
@@ -21,6 +21,7 @@ internal sealed partial class RouteWriter(
     private const int BatchSize = 256;
 
     private static readonly TimeSpan Respite = TimeSpan.FromMilliseconds(500);
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
     // Tunnels whose state is not written, each with the number of its last change.
     private readonly ConcurrentDictionary<DeviceTunnel, long> _dirty = new();
@@ -36,6 +37,11 @@ internal sealed partial class RouteWriter(
     {
         tunnels.Changed += OnChanged;
         nodes.Forgotten += RewriteAll;
+        mark.WhenEmptied(() =>
+        {
+            RewriteAll();
+            return WhenWrittenAsync().WaitAsync(Patience, time);
+        });
         return base.StartAsync(cancellationToken);
     }
 

@@ -10,6 +10,12 @@ internal sealed class Router(TunnelRegistry tunnels, Nodes nodes)
     /// <summary>The best way that was not tried yet; null when there is none.</summary>
     public RouteResult? Find(DeviceUuid uuid, DeviceEntry.Known known, List<RouteResult>? tried)
     {
+        // A node that drains leaves its own tunnels alone where it can: they are about to end.
+        if (nodes.IsDraining && FindRemote(known, tried) is { Node: var node } elsewhere && Rank(node) == 0)
+        {
+            return elsewhere;
+        }
+
         foreach (var tunnel in tunnels.FindAll(uuid))
         {
             var local = new RouteResult.Local(tunnel);
@@ -19,6 +25,11 @@ internal sealed class Router(TunnelRegistry tunnels, Nodes nodes)
             }
         }
 
+        return FindRemote(known, tried);
+    }
+
+    private RouteResult.Remote? FindRemote(DeviceEntry.Known known, List<RouteResult>? tried)
+    {
         RouteResult.Remote? best = null;
         foreach (var route in known.Routes)
         {

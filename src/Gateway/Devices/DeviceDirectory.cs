@@ -14,13 +14,16 @@ namespace Gateway.Devices;
 /// Absence is remembered like a record, so that an unknown device and a disabled one are answered by the same steps.
 /// </summary>
 internal sealed partial class DeviceDirectory(
-    DeviceStore store, RedisConnection redis, IOptions<DeviceOptions> options, GatewayMetrics metrics, TimeProvider time, ILogger<DeviceDirectory> logger) : BackgroundService
+    DeviceStore store, RedisConnection redis, StoreMark mark, IOptions<DeviceOptions> options, GatewayMetrics metrics, TimeProvider time, ILogger<DeviceDirectory> logger) : BackgroundService
 {
     /// <summary>After Redis has failed to answer, it is not asked again for this long while what is known will do.</summary>
     private static readonly TimeSpan Respite = TimeSpan.FromMilliseconds(500);
 
     /// <summary>The record of a device that has a tunnel and no visitors is read anew this often; changes announced on the channel are read at once.</summary>
     private static readonly TimeSpan TunnelCheck = TimeSpan.FromMinutes(1);
+
+    /// <summary>The most records that are under way to an emptied Redis at once.</summary>
+    private const int RestoreBatch = 256;
 
     private readonly ConcurrentDictionary<DeviceUuid, DeviceEntry> _entries = new();
     private readonly DeviceOptions _options = options.Value;
@@ -115,6 +118,12 @@ internal sealed partial class DeviceDirectory(
         }
     }
 
+    public override Task StartAsync(CancellationToken cancellationToken)
+    {
+        mark.WhenEmptied(RestoreAsync);
+        return base.StartAsync(cancellationToken);
+    }
+
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         try
@@ -145,6 +154,15 @@ internal sealed partial class DeviceDirectory(
         {
             entry.Invalidate();
             _ = TryRefreshAsync(entry);
+        }
+    }
+
+    // The devices of this node's tunnels and visitors, those of the last minutes among them.
+    private async Task RestoreAsync()
+    {
+        foreach (var batch in _entries.Values.Select(static entry => entry.Last?.Record).OfType<DeviceRecord>().Chunk(RestoreBatch))
+        {
+            await Task.WhenAll(batch.Select(store.RestoreAsync));
         }
     }
 

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using Gateway.Storage;
 using Tunnel.Protocol;
 
 namespace Gateway.Devices;
@@ -174,9 +175,15 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
                 var readAt = time.GetTimestamp();
 
                 // Both at once, and both for a device that does not exist: the time tells nothing.
-                var routes = store.FindRoutesAsync(uuid);
+                var finding = store.FindRoutesAsync(uuid);
                 var record = await store.FindAsync(uuid);
-                if (TryApply(version, record, await routes, readAt) is { } known)
+                var routes = await finding;
+                if (Last is { } last && Lacks(record, routes, last) && !await store.IsWholeAsync())
+                {
+                    throw new StoreUnavailableException("Redis was emptied; what is known of the device stays in use until it is written back.");
+                }
+
+                if (TryApply(version, record, routes, readAt) is { } known)
                 {
                     return known;
                 }
@@ -191,6 +198,9 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
         }
     }
 
+    private static bool Lacks(DeviceRecord? record, ImmutableArray<DeviceRoute> routes, Known last) =>
+        (record is null && last.Record is not null) || last.Routes.Any(known => routes.All(route => route.ConnectionId != known.ConnectionId));
+
     // Null when a change was announced while the question was under way: the answer may be from before it.
     private Known? TryApply(int version, DeviceRecord? record, ImmutableArray<DeviceRoute> routes, long readAt)
     {
@@ -202,6 +212,12 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
             if (version != _version)
             {
                 return null;
+            }
+
+            if (store.IsBeingRestored && _known is { } before)
+            {
+                // Those of nodes that have not written theirs back; one that is no more costs a second attempt.
+                routes = [.. routes.UnionBy(before.Routes, static route => route.ConnectionId, StringComparer.Ordinal)];
             }
 
             if (record is { PublicUrl: true })

@@ -7,10 +7,13 @@ using Tunnel.Protocol;
 namespace Gateway.Devices;
 
 /// <summary>The devices in Redis, by the schema of docs/redis.md. Every change is one step, and is announced to every node.</summary>
-internal sealed class DeviceStore(RedisConnection redis, TimeProvider time)
+internal sealed class DeviceStore(RedisConnection redis, StoreMark mark, TimeProvider time)
 {
     /// <summary>The channel on which the uuid of a changed record is published.</summary>
     public static readonly RedisChannel Changes = RedisChannel.Literal("devices");
+
+    /// <summary>After Redis was found empty, the routes of nodes that have not written theirs yet are remembered for this long.</summary>
+    private static readonly TimeSpan Restoring = TimeSpan.FromSeconds(30);
 
     private const string KeyStart = "device:{";
 
@@ -31,6 +34,12 @@ internal sealed class DeviceStore(RedisConnection redis, TimeProvider time)
         return key is not null && key.StartsWith(KeyStart, StringComparison.Ordinal) && key.EndsWith('}')
             && DeviceUuid.TryParse(key.AsSpan(KeyStart.Length..^1), null, out uuid);
     }
+
+    /// <summary>Whether other nodes may still be writing back what an emptied Redis has lost.</summary>
+    public bool IsBeingRestored => mark.WasEmptiedWithin(Restoring);
+
+    /// <summary>Whether what is missing was deleted; false when Redis was emptied.</summary>
+    public Task<bool> IsWholeAsync() => mark.IsSameAsync();
 
     /// <summary>Reads a device; null when there is none.</summary>
     public async Task<DeviceRecord?> FindAsync(DeviceUuid uuid) => DeviceFields.Read(uuid, await redis.Database.HashGetAllAsync(KeyOf(uuid)));
@@ -95,6 +104,19 @@ internal sealed class DeviceStore(RedisConnection redis, TimeProvider time)
 
         await AnnounceAsync(device.Uuid);
         return null;
+    }
+
+    /// <summary>Writes back what an emptied Redis has lost; what stands there already, stays.</summary>
+    public async Task RestoreAsync(DeviceRecord device)
+    {
+        var transaction = redis.Database.CreateTransaction();
+        transaction.AddCondition(Condition.KeyNotExists(KeyOf(device.Uuid)));
+        var (fields, _) = DeviceFields.Difference(null, device);
+        _ = transaction.HashSetAsync(KeyOf(device.Uuid), [.. fields, new HashEntry(DeviceFields.Version, device.Version)]);
+        if (await transaction.ExecuteAsync())
+        {
+            await AnnounceAsync(device.Uuid);
+        }
     }
 
     /// <inheritdoc cref="AddAsync(DeviceRecord)"/>

@@ -11,7 +11,7 @@ namespace Gateway.Devices;
 /// Redis. Changes are announced; one that was missed is found within <see cref="DeviceOptions.CacheTtl"/>.
 /// </summary>
 internal sealed partial class DomainDirectory(
-    DomainStore store, RedisConnection redis, IOptions<DeviceOptions> options, TimeProvider time, ILogger<DomainDirectory> logger) : BackgroundService
+    DomainStore store, RedisConnection redis, StoreMark mark, IOptions<DeviceOptions> options, TimeProvider time, ILogger<DomainDirectory> logger) : BackgroundService
 {
     private readonly SemaphoreSlim _reading = new(1);
     private readonly TaskCompletionSource _loaded = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -35,6 +35,12 @@ internal sealed partial class DomainDirectory(
         var port = name.LastIndexOf(':');
         name = (port < 0 ? name : name[..port]).TrimEnd('.');
         return domains.GetAlternateLookup<ReadOnlySpan<char>>().TryGetValue(name, out device);
+    }
+
+    public override Task StartAsync(CancellationToken cancellationToken)
+    {
+        mark.WhenEmptied(() => store.RestoreAsync(_domains));
+        return base.StartAsync(cancellationToken);
     }
 
     public override void Dispose()
@@ -74,7 +80,7 @@ internal sealed partial class DomainDirectory(
         {
             // The version first: a change between the two is seen the next time.
             var version = await store.ReadVersionAsync();
-            if (version != _version)
+            if (version != _version && (_domains.Count == 0 || await mark.IsSameAsync()))
             {
                 _domains = (await store.ReadAsync()).ToFrozenDictionary(StringComparer.OrdinalIgnoreCase);
                 _version = version;

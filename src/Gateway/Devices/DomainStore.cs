@@ -62,6 +62,16 @@ internal sealed class DomainStore(RedisConnection redis)
         return domains;
     }
 
+    /// <summary>Writes back what an emptied Redis has lost; what stands there already, stays.</summary>
+    public async Task RestoreAsync(IReadOnlyDictionary<string, DeviceUuid> domains)
+    {
+        if (domains.Count > 0)
+        {
+            await Task.WhenAll(domains.Select(domain => redis.Database.HashSetAsync(Domains, domain.Key, domain.Value.ToString(), When.NotExists)));
+            await redis.Database.StringIncrementAsync(Version);
+        }
+    }
+
     /// <summary>Is another number after each change.</summary>
     public async Task<string?> ReadVersionAsync() => await redis.Database.StringGetAsync(Version);
 

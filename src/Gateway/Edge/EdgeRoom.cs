@@ -1,3 +1,4 @@
+using Gateway.Cluster;
 using Gateway.Listeners;
 using Gateway.Listeners.Http1;
 using Gateway.Listeners.Http2;
@@ -50,10 +51,11 @@ internal static class EdgeRoom
     /// <summary>A node that goes away lets each connection end with its next answer (<c>Connection: close</c>, or GOAWAY), so that clients look elsewhere.</summary>
     private static void UseFarewell(this WebApplication app)
     {
-        var visits = app.Services.GetRequiredService<ActiveVisits>();
+        var nodes = app.Services.GetRequiredService<Nodes>();
         app.Use(next => context =>
         {
-            if (visits.Leaving.IsCancellationRequested)
+            // From the beginning of the departure on: at its end nobody is left whose next request would meet a closed connection.
+            if (nodes.IsDraining)
             {
                 context.Features.Get<IConnectionLifetimeNotificationFeature>()?.RequestClose();
             }

@@ -42,6 +42,7 @@ internal static partial class ListenersRoom
         services.AddOptions<TlsOptions>().BindConfiguration(TlsOptions.Section).ValidateOnStart();
         services.AddSingleton<IValidateOptions<TlsOptions>, TlsOptions.Validator>();
         services.AddSingleton<TlsProfile>();
+        services.AddSingleton<HandshakeBudget>();
         services.AddOptions<HostOptions>().Configure<IOptions<ListenerOptions>>(
             static (host, listen) => host.ShutdownTimeout = listen.Value.DrainTimeout + TimeSpan.FromSeconds(5));
 
@@ -76,6 +77,8 @@ internal static partial class ListenersRoom
         var listen = options.Value;
         var balancers = listen.ProxyProtocol.Select(static text => IPNetwork.Parse(text)).ToArray();
         var tlsOptions = services.GetRequiredService<IOptions<TlsOptions>>().Value;
+        var budget = services.GetRequiredService<HandshakeBudget>();
+        var hosts = services.GetRequiredService<HostNames>();
         var usesAcme = services.GetRequiredService<IOptions<CertificateOptions>>().Value.UsesAcme;
         var logger = services.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(ProxyProtocol).Namespace!);
         var limits = kestrel.Limits;
@@ -157,6 +160,11 @@ internal static partial class ListenersRoom
                     if (usesAcme)
                     {
                         endpoint.UseAcmeHello();
+                    }
+
+                    if (audience == Public)
+                    {
+                        endpoint.UseHandshakeBudget(budget, hosts);
                     }
 
                     endpoint.UseHttps(new TlsHandshakeCallbackOptions { OnConnection = tls.SelectAsync, HandshakeTimeout = tlsOptions.HandshakeTimeout });

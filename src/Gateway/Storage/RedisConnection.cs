@@ -6,7 +6,7 @@ namespace Gateway.Storage;
 
 /// <summary>The one connection to Redis. It is made in the background and heals by itself; nobody waits for it but who needs it.</summary>
 internal sealed partial class RedisConnection(
-    IOptions<StorageOptions> options, IHostApplicationLifetime lifetime, ILoggerFactory loggers, ILogger<RedisConnection> logger) : IHostedService, IAsyncDisposable
+    IOptions<StorageOptions> options, IHostApplicationLifetime lifetime, TimeProvider time, ILoggerFactory loggers, ILogger<RedisConnection> logger) : IHostedService, IAsyncDisposable
 {
     /// <summary>The pause before Redis is asked again for what has to be had.</summary>
     private static readonly TimeSpan Respite = TimeSpan.FromMilliseconds(500);
@@ -15,11 +15,19 @@ internal sealed partial class RedisConnection(
     private readonly CancellationTokenSource _stopping = new();
     private EmbeddedRedis? _embedded;
     private ConnectionMultiplexer? _multiplexer;
+    private long _lostAt;
     private int _disposed;
     private Task _connecting = Task.CompletedTask;
 
     /// <summary>True while Redis answers.</summary>
     public bool IsConnected => _multiplexer is { IsConnected: true };
+
+    /// <summary>Whether Redis has answered within the last <paramref name="span"/>; never before it was reached for the first time.</summary>
+    public bool WasConnectedWithin(TimeSpan span)
+    {
+        var lostAt = Interlocked.Read(ref _lostAt);
+        return IsConnected || (FirstConnected.IsCompletedSuccessfully && (lostAt == 0 || time.GetElapsedTime(lostAt) <= span));
+    }
 
     /// <summary>Completes with the connection once it has been up for the first time.</summary>
     public Task<ConnectionMultiplexer> FirstConnected => _first.Task;
@@ -96,8 +104,17 @@ internal sealed partial class RedisConnection(
             var name = string.Join(',', configuration.EndPoints);
             LogConnecting(logger, name);
             var multiplexer = await ConnectionMultiplexer.ConnectAsync(configuration);
-            multiplexer.ConnectionFailed += (_, failure) => OnChanged(failure, () => LogLost(logger, name, failure.FailureType));
-            multiplexer.ConnectionRestored += (_, restored) => OnChanged(restored, () => LogConnected(logger, name));
+            multiplexer.ConnectionFailed += (_, failure) => OnChanged(failure, () =>
+            {
+                // Attempts that fail meanwhile begin no new absence.
+                Interlocked.CompareExchange(ref _lostAt, time.GetTimestamp(), 0);
+                LogLost(logger, name, failure.FailureType);
+            });
+            multiplexer.ConnectionRestored += (_, restored) => OnChanged(restored, () =>
+            {
+                Interlocked.Exchange(ref _lostAt, 0);
+                LogConnected(logger, name);
+            });
             _multiplexer = multiplexer;
             while (!multiplexer.IsConnected)
             {

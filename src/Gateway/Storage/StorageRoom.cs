@@ -11,5 +11,7 @@ internal static class StorageRoom
         builder.Services.AddSingleton<RedisConnection>();
         builder.Services.AddHostedService(static services => services.GetRequiredService<RedisConnection>());
         builder.Services.AddHostedService<StoreWatch>();
+        builder.Services.AddSingleton<StoreMark>();
+        builder.Services.AddHostedService(static services => services.GetRequiredService<StoreMark>());
     }
 }

@@ -19,6 +19,7 @@ internal sealed class GatewayMetrics
     private readonly Meter _meter;
     private readonly UpDownCounter<long> _tunnels;
     private readonly Counter<long> _tunnelConnects;
+    private readonly UpDownCounter<long> _handshakesWaiting;
     private readonly Histogram<double> _tunnelDuration;
     private readonly UpDownCounter<long> _visits;
     private readonly Counter<long> _failures;
@@ -35,6 +36,7 @@ internal sealed class GatewayMetrics
         var meter = _meter = meters.Create(MeterName);
         _tunnels = meter.CreateUpDownCounter<long>("gateway.tunnels.active", "{tunnel}", "Tunnels that are up on this node.");
         _tunnelConnects = meter.CreateCounter<long>("gateway.tunnel.connects", "{tunnel}", "Devices' handshakes, by outcome.");
+        _handshakesWaiting = meter.CreateUpDownCounter<long>("gateway.tunnel.handshakes.waiting", "{connection}", "Devices' connections that wait for their TLS handshake.");
         _tunnelDuration = meter.CreateHistogram("gateway.tunnel.duration", "s", "How long tunnels lived, by the reason of their end.", advice: TunnelLives);
         _visits = meter.CreateUpDownCounter<long>("gateway.requests.active", "{request}", "Visitors' requests in flight on this node, by kind; open streams among them.");
         _failures = meter.CreateCounter<long>("gateway.requests.failed", "{request}", "Requests that the gateway answered itself, by reason.");
@@ -55,6 +57,9 @@ internal sealed class GatewayMetrics
         public const string WrongKey = "wrong_key";
         public const string Stopping = "stopping";
         public const string StoreUnavailable = "store_unavailable";
+
+        /// <summary>Closed before TLS: too many wait for their handshake.</summary>
+        public const string Overloaded = "overloaded";
 
         /// <summary>The device has a tunnel here, and asked for another node.</summary>
         public const string Elsewhere = "elsewhere";
@@ -87,6 +92,8 @@ internal sealed class GatewayMetrics
     }
 
     public Counted TunnelUp() => new(_tunnels, null);
+
+    public Counted HandshakeWaits() => new(_handshakesWaiting, null);
 
     public void TunnelConnect(string outcome) => _tunnelConnects.Add(1, new KeyValuePair<string, object?>("outcome", outcome));
 

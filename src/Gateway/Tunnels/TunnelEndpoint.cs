@@ -1,3 +1,4 @@
+using System.Globalization;
 using Gateway.Devices;
 using Gateway.Storage;
 using Gateway.Telemetry;
@@ -28,6 +29,12 @@ internal sealed partial class TunnelEndpoint(
     IHostApplicationLifetime lifetime,
     ILogger<TunnelEndpoint> logger)
 {
+    /// <summary>Seconds, the most: a node that is alone is back soon.</summary>
+    private const int MaxStopPause = 5;
+
+    /// <summary>Seconds, the most, while Redis is away.</summary>
+    private const int MaxStorePause = 10;
+
     public async Task AcceptAsync(HttpContext context, string uuidText)
     {
         if (Explain(context) is { } error)
@@ -41,7 +48,7 @@ internal sealed partial class TunnelEndpoint(
         if (node.IsDraining || lifetime.ApplicationStopping.IsCancellationRequested)
         {
             metrics.TunnelConnect(GatewayMetrics.Connect.Stopping);
-            context.Response.Headers.RetryAfter = node.HasOther ? "0" : "1";
+            context.Response.Headers.RetryAfter = node.HasOther ? "0" : Spread(MaxStopPause);
             await TunnelRefusal.WriteAsync(context, StatusCodes.Status503ServiceUnavailable, "This node is about to stop; dial again.");
             return;
         }
@@ -55,7 +62,7 @@ internal sealed partial class TunnelEndpoint(
         catch (StoreUnavailableException)
         {
             metrics.TunnelConnect(GatewayMetrics.Connect.StoreUnavailable);
-            context.Response.Headers.RetryAfter = "2";
+            context.Response.Headers.RetryAfter = Spread(MaxStorePause);
             await TunnelRefusal.WriteAsync(context, StatusCodes.Status503ServiceUnavailable, "The gateway cannot check keys at the moment; dial again.");
             return;
         }
@@ -81,6 +88,9 @@ internal sealed partial class TunnelEndpoint(
 
         await HoldAsync(context, uuid, watch.Ended);
     }
+
+    // Those who are turned away together do not come back together, whatever their agents do.
+    private static string Spread(int seconds) => Random.Shared.Next(1, seconds + 1).ToString(CultureInfo.InvariantCulture);
 
     private static bool Avoids(HttpContext context, string node)
     {

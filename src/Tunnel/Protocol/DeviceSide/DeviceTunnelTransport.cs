@@ -52,6 +52,9 @@ internal sealed partial class DeviceTunnelListener : IConnectionListener
 
     private static readonly TimeSpan QuickPause = TimeSpan.FromMilliseconds(200);
 
+    /// <summary>How long the old tunnel stays once its replacement is up: until then every node has heard of that one.</summary>
+    private static readonly TimeSpan Overlap = TimeSpan.FromSeconds(2);
+
     private readonly DeviceTunnelOptions _options;
     private readonly ILogger _logger;
     private readonly TimeProvider _time;
@@ -114,7 +117,7 @@ internal sealed partial class DeviceTunnelListener : IConnectionListener
                     // The replacement first, and only then is the old one let go: visitors always find one of the two.
                     LogReplacing(_logger);
                     var replacement = await DialUntilConnectedAsync(backoff, cancellationToken);
-                    current.LetGo();
+                    _ = LetGoAsync(current, cancellationToken);
                     current = replacement;
                     continue;
                 }
@@ -135,6 +138,13 @@ internal sealed partial class DeviceTunnelListener : IConnectionListener
         {
             // The application stops.
         }
+    }
+
+    // A request that is under way just as the tunnel says that it takes no more would be lost: so none may come by then.
+    private async Task LetGoAsync(DeviceTunnelConnection old, CancellationToken cancellationToken)
+    {
+        await old.Ended.WaitAsync(Overlap, _time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        old.LetGo();
     }
 
     private async Task<DeviceTunnelConnection> DialUntilConnectedAsync(Backoff backoff, CancellationToken cancellationToken)
