@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Net.Security;
 using System.Text;
@@ -41,7 +42,9 @@ public sealed class FilesTests : IDisposable
         await using var stream = await RawTls.OpenAsync(gateway.HttpsPort, AnyDevice);
 
         await MountAsync(files, 2);
+        var swapped = Stopwatch.GetTimestamp();
         await Eventually.TrueAsync(async () => (await Handshake.TryAsync(gateway.HttpsPort, AnyDevice))!.Thumbprint != before!.Thumbprint, "the new certificate is served");
+        TestContext.Current.TestOutputHelper?.WriteLine($"served {Stopwatch.GetElapsedTime(swapped).TotalSeconds:0.00} s after the swap");
 
         // The connection from before still carries requests.
         await stream.SendAsync($"GET / HTTP/1.1\r\nHost: {AnyDevice}\r\n\r\n");

@@ -153,7 +153,7 @@ internal sealed partial class DeviceCatalogue(
 
             while (true)
             {
-                var complete = await TryAsync(() => ReconcileAsync(multiplexer));
+                var complete = await TryAsync(ReconcileAsync);
                 await FollowAsync(complete ? options.Value.ReconcileInterval : TimeSpan.FromSeconds(1), stoppingToken);
             }
         }
@@ -196,24 +196,20 @@ internal sealed partial class DeviceCatalogue(
         await ReadAsync(changed);
     }
 
-    private async Task ReconcileAsync(ConnectionMultiplexer multiplexer)
+    private async Task ReconcileAsync()
     {
-        // Of a cluster every primary holds a part.
         var seen = new HashSet<DeviceUuid>();
         var batch = new List<DeviceUuid>(BatchSize);
-        foreach (var server in multiplexer.GetServers().Where(static server => server is { IsConnected: true, IsReplica: false }))
+        await foreach (var key in redis.ScanAsync(DeviceStore.KeyPattern))
         {
-            await foreach (var key in server.KeysAsync(redis.Database.Database, DeviceStore.KeyPattern, pageSize: 1000))
+            if (DeviceStore.TryReadKey(key, out var uuid) && seen.Add(uuid))
             {
-                if (DeviceStore.TryReadKey(key, out var uuid) && seen.Add(uuid))
+                batch.Add(uuid);
+                if (batch.Count == BatchSize)
                 {
-                    batch.Add(uuid);
-                    if (batch.Count == BatchSize)
-                    {
-                        await ReadAsync(batch);
-                        batch.Clear();
-                        await TakeChangesAsync();
-                    }
+                    await ReadAsync(batch);
+                    batch.Clear();
+                    await TakeChangesAsync();
                 }
             }
         }
