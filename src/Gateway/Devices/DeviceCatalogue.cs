@@ -153,7 +153,7 @@ internal sealed partial class DeviceCatalogue(
 
             while (true)
             {
-                var complete = await TryAsync(ReconcileAsync);
+                var complete = await TryAsync(() => ReconcileAsync(multiplexer));
                 await FollowAsync(complete ? options.Value.ReconcileInterval : TimeSpan.FromSeconds(1), stoppingToken);
             }
         }
@@ -196,20 +196,24 @@ internal sealed partial class DeviceCatalogue(
         await ReadAsync(changed);
     }
 
-    private async Task ReconcileAsync()
+    private async Task ReconcileAsync(ConnectionMultiplexer multiplexer)
     {
+        // Of a cluster every primary holds a part.
         var seen = new HashSet<DeviceUuid>();
         var batch = new List<DeviceUuid>(BatchSize);
-        await foreach (var key in redis.ScanAsync(DeviceStore.KeyPattern))
+        foreach (var server in multiplexer.GetServers().Where(static server => server is { IsConnected: true, IsReplica: false }))
         {
-            if (DeviceStore.TryReadKey(key, out var uuid) && seen.Add(uuid))
+            await foreach (var key in server.KeysAsync(redis.Database.Database, DeviceStore.KeyPattern, pageSize: 1000))
             {
-                batch.Add(uuid);
-                if (batch.Count == BatchSize)
+                if (DeviceStore.TryReadKey(key, out var uuid) && seen.Add(uuid))
                 {
-                    await ReadAsync(batch);
-                    batch.Clear();
-                    await TakeChangesAsync();
+                    batch.Add(uuid);
+                    if (batch.Count == BatchSize)
+                    {
+                        await ReadAsync(batch);
+                        batch.Clear();
+                        await TakeChangesAsync();
+                    }
                 }
             }
         }
