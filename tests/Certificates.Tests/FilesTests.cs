@@ -98,6 +98,26 @@ public sealed class FilesTests : IDisposable
     }
 
     [Fact]
+    public async Task A_file_that_is_away_for_a_moment_is_not_gone()
+    {
+        Write("a.example.crt", "a.example.key", "a.example");
+        await using var gateway = await TestGateway.StartAsync(new()
+        {
+            ["Certificates:File"] = "", ["Certificates:KeyFile"] = "", ["Certificates:Directory"] = _folder.FullName, ["Certificates:ReloadInterval"] = "00:00:02",
+        });
+        var before = await Handshake.TryAsync(gateway.HttpsPort, "a.example");
+
+        // Half of the pair is away while the gateway looks, which the other one shows.
+        File.Delete(Path.Combine(_folder.FullName, "a.example.key"));
+        Write("b.example.crt", "b.example.key", "b.example");
+        await Eventually.TrueAsync(async () => (await Handshake.TryAsync(gateway.HttpsPort, "b.example")).IsFor("b.example"), "the gateway has looked");
+        Assert.Equal(before!.Thumbprint, (await Handshake.TryAsync(gateway.HttpsPort, "a.example"))?.Thumbprint);
+
+        Write("a.example.crt", "a.example.key", "a.example");
+        await Eventually.TrueAsync(async () => (await Handshake.TryAsync(gateway.HttpsPort, "a.example"))!.Thumbprint != before.Thumbprint, "the next one is served");
+    }
+
+    [Fact]
     public async Task What_certbot_leaves_is_served_and_so_is_its_renewal()
     {
         var port = RedisServer.FreePort();
