@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Net.Security;
 using System.Text;
@@ -41,7 +42,9 @@ public sealed class FilesTests : IDisposable
         await using var stream = await RawTls.OpenAsync(gateway.HttpsPort, AnyDevice);
 
         await MountAsync(files, 2);
+        var swapped = Stopwatch.GetTimestamp();
         await Eventually.TrueAsync(async () => (await Handshake.TryAsync(gateway.HttpsPort, AnyDevice))!.Thumbprint != before!.Thumbprint, "the new certificate is served");
+        TestContext.Current.TestOutputHelper?.WriteLine($"served {Stopwatch.GetElapsedTime(swapped).TotalSeconds:0.00} s after the swap");
 
         // The connection from before still carries requests.
         await stream.SendAsync($"GET / HTTP/1.1\r\nHost: {AnyDevice}\r\n\r\n");
@@ -92,6 +95,26 @@ public sealed class FilesTests : IDisposable
         await Eventually.TrueAsync(async () => (await Handshake.TryAsync(gateway.HttpsPort, "c.example")).IsFor("c.example"), "the third is served");
         Directory.Delete(Path.Combine(_folder.FullName, "b"), recursive: true);
         await Eventually.TrueAsync(async () => !(await Handshake.TryAsync(gateway.HttpsPort, "x.b.example")).IsFor("x.b.example"), "the second is gone");
+    }
+
+    [Fact]
+    public async Task A_file_that_is_away_for_a_moment_is_not_gone()
+    {
+        Write("a.example.crt", "a.example.key", "a.example");
+        await using var gateway = await TestGateway.StartAsync(new()
+        {
+            ["Certificates:File"] = "", ["Certificates:KeyFile"] = "", ["Certificates:Directory"] = _folder.FullName, ["Certificates:ReloadInterval"] = "00:00:02",
+        });
+        var before = await Handshake.TryAsync(gateway.HttpsPort, "a.example");
+
+        // Half of the pair is away while the gateway looks, which the other one shows.
+        File.Delete(Path.Combine(_folder.FullName, "a.example.key"));
+        Write("b.example.crt", "b.example.key", "b.example");
+        await Eventually.TrueAsync(async () => (await Handshake.TryAsync(gateway.HttpsPort, "b.example")).IsFor("b.example"), "the gateway has looked");
+        Assert.Equal(before!.Thumbprint, (await Handshake.TryAsync(gateway.HttpsPort, "a.example"))?.Thumbprint);
+
+        Write("a.example.crt", "a.example.key", "a.example");
+        await Eventually.TrueAsync(async () => (await Handshake.TryAsync(gateway.HttpsPort, "a.example"))!.Thumbprint != before.Thumbprint, "the next one is served");
     }
 
     [Fact]

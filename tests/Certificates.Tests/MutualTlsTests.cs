@@ -10,34 +10,11 @@ public sealed class MutualTlsTests : IDisposable
     private const string ClientAuthentication = "1.3.6.1.5.5.7.3.2";
     private const string ServerAuthentication = "1.3.6.1.5.5.7.3.1";
 
-    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("gateway-mtls-");
-    private readonly TestPki _pki = new();
+    private readonly DeviceAuthority _authority = new();
 
-    public void Dispose()
-    {
-        _pki.Dispose();
-        _folder.Delete(recursive: true);
-    }
+    public void Dispose() => _authority.Dispose();
 
-    private async Task<TestGateway> StartAsync()
-    {
-        var ca = Path.Combine(_folder.FullName, "devices.pem");
-        await File.WriteAllTextAsync(ca, _pki.Root.ExportCertificatePem());
-        return await TestGateway.StartAsync(new() { ["Tunnels:ClientCaFile"] = ca });
-    }
-
-    private ChildProcess StartAgent(TestGateway gateway, TestDevice device, (string Certificate, string Key) pair, Uri target, params string[] more)
-    {
-        var (file, keyFile) = (Path.Combine(_folder.FullName, $"{Guid.NewGuid():N}.crt"), Path.Combine(_folder.FullName, $"{Guid.NewGuid():N}.key"));
-        File.WriteAllText(file, pair.Certificate);
-        File.WriteAllText(keyFile, pair.Key);
-        return ChildProcess.StartOwn(
-            "gateway-agent",
-            [
-                "--gateway", $"https://tunnel.{TestGateway.Domain}:{gateway.HttpsPort}", "--uuid", $"{device.Uuid}", "--cert", file, "--cert-key", keyFile,
-                "--ca", TestCertificates.Shared.AuthorityFile, "--target", target.ToString(), .. more,
-            ]);
-    }
+    private Task<TestGateway> StartAsync() => TestGateway.StartAsync(new() { ["Tunnels:ClientCaFile"] = _authority.CaFile });
 
     [Fact]
     public async Task A_certificate_with_the_uuid_takes_the_place_of_the_key()
@@ -45,7 +22,7 @@ public sealed class MutualTlsTests : IDisposable
         await using var gateway = await StartAsync();
         await using var app = await TestApp.StartAsync(static context => context.Response.WriteAsync("here"));
         var device = await gateway.AddDeviceAsync();
-        await using var agent = StartAgent(gateway, device, _pki.Issue([$"{device.Uuid}"], ClientAuthentication), app.Url);
+        await using var agent = _authority.StartAgent(gateway, device, _authority.Pki.Issue([$"{device.Uuid}"], ClientAuthentication), app.Url);
         await Eventually.TrueAsync(() => gateway.Tunnels.Find(device.Uuid) is not null, "the tunnel is up");
         using var visitor = gateway.CreateVisitor();
 
@@ -76,13 +53,13 @@ public sealed class MutualTlsTests : IDisposable
         var asked = wrong == "no such device" ? new TestDevice(global::Tunnel.Protocol.DeviceUuid.New(), "") : device;
         var pair = wrong switch
         {
-            "another device" => _pki.Issue([$"{other.Uuid}"], ClientAuthentication),
+            "another device" => _authority.Pki.Issue([$"{other.Uuid}"], ClientAuthentication),
             "another authority" => stranger.Issue([$"{device.Uuid}"], ClientAuthentication),
-            "another purpose" => _pki.Issue([$"{device.Uuid}"], ServerAuthentication),
-            "expired" => _pki.Issue([$"{device.Uuid}"], ClientAuthentication, DateTimeOffset.UtcNow.AddHours(-1)),
-            _ => _pki.Issue([$"{asked.Uuid}"], ClientAuthentication),
+            "another purpose" => _authority.Pki.Issue([$"{device.Uuid}"], ServerAuthentication),
+            "expired" => _authority.Pki.Issue([$"{device.Uuid}"], ClientAuthentication, DateTimeOffset.UtcNow.AddHours(-1)),
+            _ => _authority.Pki.Issue([$"{asked.Uuid}"], ClientAuthentication),
         };
-        await using var agent = StartAgent(gateway, asked, pair, new Uri("http://127.0.0.1:1"));
+        await using var agent = _authority.StartAgent(gateway, asked, pair, new Uri("http://127.0.0.1:1"));
 
         await agent.WaitForOutputAsync("(401)");
         Assert.Null(gateway.Tunnels.Find(asked.Uuid));

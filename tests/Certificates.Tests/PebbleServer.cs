@@ -31,6 +31,9 @@ internal sealed class PebbleServer : IAsyncDisposable
     /// <summary>How many orders it has been given.</summary>
     public int Orders => Process.Output.Split('\n').Count(static line => line.Contains("Added order", StringComparison.Ordinal));
 
+    /// <summary>How many requests it has been sent.</summary>
+    public int Requests => Process.Output.Split('\n').Count(static line => line.Contains("calling handler()", StringComparison.Ordinal));
+
     /// <param name="dns">Whom it asks for TXT records: a port of loopback. Null: a server for which every host is this machine.</param>
     /// <param name="http">The port that HTTP-01 is checked on.</param>
     /// <param name="tls">The port that TLS-ALPN-01 is checked on.</param>

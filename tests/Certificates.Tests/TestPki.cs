@@ -12,6 +12,7 @@ internal sealed class TestPki : IDisposable
     {
         var request = new CertificateRequest("CN=The test's authority", _key, HashAlgorithmName.SHA256);
         request.CertificateExtensions.Add(new X509BasicConstraintsExtension(true, false, 0, true));
+        request.CertificateExtensions.Add(new X509SubjectKeyIdentifierExtension(request.PublicKey, false));
         Root = request.CreateSelfSigned(DateTimeOffset.UtcNow.AddDays(-1), DateTimeOffset.UtcNow.AddDays(30));
     }
 
@@ -39,6 +40,22 @@ internal sealed class TestPki : IDisposable
 
         using var certificate = request.Create(Root, DateTimeOffset.UtcNow.AddDays(-1), ends ?? DateTimeOffset.UtcNow.AddDays(20), RandomNumberGenerator.GetBytes(8));
         return (certificate.ExportCertificatePem(), key.ExportPkcs8PrivateKeyPem());
+    }
+
+    /// <summary>A list of what is revoked, PEM.</summary>
+    /// <param name="certificates">What is revoked, PEM.</param>
+    /// <param name="nextUpdate">When there should be a newer list.</param>
+    public string Revoke(IEnumerable<string> certificates, DateTimeOffset? nextUpdate = null)
+    {
+        var list = new CertificateRevocationListBuilder();
+        foreach (var pem in certificates)
+        {
+            using var certificate = X509Certificate2.CreateFromPem(pem);
+            list.AddEntry(certificate, reason: X509RevocationReason.KeyCompromise);
+        }
+
+        var now = DateTimeOffset.UtcNow;
+        return new string(PemEncoding.Write("X509 CRL", list.Build(Root, 1, nextUpdate ?? now.AddDays(7), HashAlgorithmName.SHA256, thisUpdate: now.AddDays(-2))));
     }
 
     public void Dispose()

@@ -41,10 +41,13 @@ internal sealed class CertificateOptions
     /// <summary>How often the files are looked at for a change. Default 1 s.</summary>
     public TimeSpan ReloadInterval { get; set; } = TimeSpan.FromSeconds(1);
 
-    /// <summary>What private keys are encrypted with in Redis: base64 of 32 bytes.</summary>
+    /// <summary>
+    /// What private keys are encrypted with in Redis: base64 of 32 bytes. Of several, separated by blanks, the first encrypts
+    /// and all decrypt.
+    /// </summary>
     public string EncryptionKey { get; set; } = "";
 
-    /// <summary>A file that holds it.</summary>
+    /// <summary>A file that holds it, or several, one a line.</summary>
     public string EncryptionKeyFile { get; set; } = "";
 
     /// <summary>How certificates are ordered.</summary>
@@ -137,9 +140,9 @@ internal sealed class CertificateOptions
             }
 
             // The message does not repeat a secret.
-            return KeyProtector.IsKey(given)
+            return KeyProtector.AreKeys(given)
                 ? null
-                : $"{Section}:EncryptionKey (or its file) is no base64 of 32 bytes: \"gateway certificate new-encryption-key\" makes one.";
+                : $"{Section}:EncryptionKey (or its file) is no base64 of 32 bytes, or several of them separated by blanks: \"gateway certificate new-encryption-key\" makes one.";
         }
     }
 }

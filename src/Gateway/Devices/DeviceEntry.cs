@@ -40,7 +40,12 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
     public Known? Fresh(TimeSpan ttl)
     {
         var known = Last;
-        Volatile.Write(ref _used, 1);
+        if (known is not null)
+        {
+            // Not for the first question: strangers ask for a great many names, each of them once.
+            Volatile.Write(ref _used, 1);
+        }
+
         return known is { Overtaken: false } && time.GetElapsedTime(known.ReadAt) <= ttl ? known : null;
     }
 

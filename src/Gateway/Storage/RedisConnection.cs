@@ -36,6 +36,19 @@ internal sealed partial class RedisConnection(
     /// <exception cref="StoreUnavailableException">Redis has not been reached yet.</exception>
     public IDatabase Database => _multiplexer?.GetDatabase() ?? throw new StoreUnavailableException("Redis has not been reached yet.");
 
+    /// <summary>All keys of a pattern, of every primary where there are several. A key may come twice.</summary>
+    public async IAsyncEnumerable<string> ScanAsync(RedisValue pattern)
+    {
+        var database = Database;
+        foreach (var server in database.Multiplexer.GetServers().Where(static server => server is { IsConnected: true, IsReplica: false }))
+        {
+            await foreach (var key in server.KeysAsync(database.Database, pattern, pageSize: 1000))
+            {
+                yield return key!;
+            }
+        }
+    }
+
     /// <summary>Listens to a channel from now on, as soon as Redis can be asked; it goes on by itself after Redis has been away.</summary>
     /// <param name="channel">The channel.</param>
     /// <param name="handler">Is called for each message, not concurrently.</param>

@@ -53,11 +53,14 @@ internal sealed partial class TunnelEndpoint(
             return;
         }
 
-        DeviceUuid uuid;
+        // Every refusal takes the same steps, so that neither the answer nor its time tells which uuids exist.
+        var isUuid = DeviceUuid.TryParse(uuidText, null, out var uuid);
+        CertificateProof? proof = null;
         DeviceEntry.KeyWatch? watch;
         try
         {
-            watch = await AuthenticateAsync(context, uuidText, out uuid);
+            watch = await devices.AuthenticateAsync(
+                isUuid ? uuid : null, DeviceKeyHash.OfBearer(context.Request), device => (proof = certificates.Prove(context.Connection.ClientCertificate, device)) is not null);
         }
         catch (StoreUnavailableException)
         {
@@ -86,7 +89,10 @@ internal sealed partial class TunnelEndpoint(
             return;
         }
 
-        await HoldAsync(context, uuid, watch.Ended);
+        // A key that is revoked ends what it has opened; so does a certificate, where that was the proof.
+        using var shown = proof is null ? null : certificates.StartWatch(proof);
+        using var ended = CancellationTokenSource.CreateLinkedTokenSource(watch.Ended, shown?.Ended ?? CancellationToken.None);
+        await HoldAsync(context, uuid, ended.Token);
     }
 
     // Those who are turned away together do not come back together, whatever their agents do.
@@ -126,15 +132,7 @@ internal sealed partial class TunnelEndpoint(
             : $"A tunnel needs the field \"{TunnelProtocol.AlpnHeader}: {TunnelProtocol.AlpnHttp2}\" (HTTP/2 is what is spoken after the 101).";
     }
 
-    // Every refusal takes the same steps, so that neither the answer nor its time tells which uuids exist.
-    private Task<DeviceEntry.KeyWatch?> AuthenticateAsync(HttpContext context, string uuidText, out DeviceUuid uuid)
-    {
-        var known = DeviceUuid.TryParse(uuidText, null, out uuid);
-        return devices.AuthenticateAsync(
-            known ? uuid : null, DeviceKeyHash.OfBearer(context.Request), device => certificates.Prove(context.Connection.ClientCertificate, device, time.GetUtcNow()));
-    }
-
-    private async Task HoldAsync(HttpContext context, DeviceUuid uuid, CancellationToken keyEnded)
+    private async Task HoldAsync(HttpContext context, DeviceUuid uuid, CancellationToken ended)
     {
         if (context.Features.Get<IConnectionSocketFeature>()?.Socket is { } socket)
         {
@@ -165,8 +163,7 @@ internal sealed partial class TunnelEndpoint(
         using var counted = metrics.TunnelUp();
         try
         {
-            // A key that is revoked ends what it has opened.
-            await client.Closed.WaitAsync(keyEnded).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await client.Closed.WaitAsync(ended).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
         finally
         {

@@ -1,5 +1,4 @@
 using System.Security.Cryptography;
-using System.Security.Cryptography.X509Certificates;
 using Microsoft.Extensions.Options;
 using Tunnel.Protocol.GatewaySide;
 
@@ -27,6 +26,12 @@ internal sealed class TunnelOptions
     /// </summary>
     public string ClientCaFile { get; set; } = "";
 
+    /// <summary>
+    /// A file of what these authorities have revoked (RFC 5280 section 5), PEM or DER. Both files are read again every second.
+    /// Default empty: nothing is revoked.
+    /// </summary>
+    public string ClientCrlFile { get; set; } = "";
+
     /// <summary>How HTTP/2 is spoken through a tunnel.</summary>
     public TunnelClientOptions Http2 { get; set; } = new();
 
@@ -49,9 +54,9 @@ internal sealed class TunnelOptions
                 return ValidateOptionsResult.Fail($"{Section}:MaxFailureDelay is {options.MaxFailureDelay}: give 00:00:00 to 00:01:00.");
             }
 
-            if (options.ClientCaFile.Length > 0 && ExplainClientCa(options.ClientCaFile) is { } wrong)
+            if (ExplainAuthorities(options) is { } wrong)
             {
-                return ValidateOptionsResult.Fail($"{Section}:ClientCaFile is \"{options.ClientCaFile}\": {wrong}.");
+                return ValidateOptionsResult.Fail(wrong);
             }
 
             var http2 = options.Http2;
@@ -70,17 +75,21 @@ internal sealed class TunnelOptions
                 : ValidateOptionsResult.Success;
         }
 
-        private static string? ExplainClientCa(string path)
+        private static string? ExplainAuthorities(TunnelOptions options)
         {
+            if (options.ClientCrlFile.Length > 0 && options.ClientCaFile.Length == 0)
+            {
+                return $"{Section}:ClientCrlFile is \"{options.ClientCrlFile}\", and {Section}:ClientCaFile is missing: give the authorities whose list it is, or remove it.";
+            }
+
             try
             {
-                var roots = new X509Certificate2Collection();
-                roots.ImportFromPemFile(path);
-                return roots.Count > 0 ? null : "it holds no certificate: give PEM";
+                DeviceAuthorities.Read(options);
+                return null;
             }
-            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or CryptographicException)
+            catch (CryptographicException exception)
             {
-                return $"it cannot be read ({exception.Message.TrimEnd('.')}): give a PEM file";
+                return exception.Message;
             }
         }
     }

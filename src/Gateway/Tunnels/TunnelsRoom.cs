@@ -16,6 +16,7 @@ internal static class TunnelsRoom
         builder.Services.AddHostedService<DeviceTraffic>();
         builder.Services.AddSingleton<FailureDelay>();
         builder.Services.AddSingleton<DeviceCertificates>();
+        builder.Services.AddHostedService(static provider => provider.GetRequiredService<DeviceCertificates>());
         builder.Services.AddSingleton<TunnelEndpoint>();
     }
 

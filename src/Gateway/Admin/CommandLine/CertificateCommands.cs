@@ -6,7 +6,7 @@ using Gateway.Certificates.Shared;
 
 namespace Gateway.Admin.CommandLine;
 
-/// <summary><c>gateway certificate list|renew|revoke|root|new-encryption-key</c>.</summary>
+/// <summary><c>gateway certificate list|renew|revoke|root|new-encryption-key|reencrypt</c>.</summary>
 internal static class CertificateCommands
 {
     public static Command Create(Action<ParseResult, IConfigurationManager> configure)
@@ -34,7 +34,12 @@ internal static class CertificateCommands
 
         var newKey = new ExplainedCommand("new-encryption-key", "Prints a new value for Certificates:EncryptionKey.", "Example: gateway certificate new-encryption-key > encryption.key");
         newKey.SetAction(static _ => Console.WriteLine(KeyProtector.NewKey()));
-        return new Command("certificate", "Certificates.") { list, renew, revoke, root, newKey };
+
+        var reencrypt = new ExplainedCommand(
+            "reencrypt", "Encrypts the private keys in the store with the first of Certificates:EncryptionKey; then the others may go.",
+            "Example: gateway certificate reencrypt");
+        reencrypt.SetAction((result, _) => RunAsync(result, configure, ReencryptAsync));
+        return new Command("certificate", "Certificates.") { list, renew, revoke, root, newKey, reencrypt };
     }
 
     private static Task<int> RunAsync(ParseResult result, Action<ParseResult, IConfigurationManager> configure, Func<IServiceProvider, Task<int>> act) =>
@@ -98,6 +103,35 @@ internal static class CertificateCommands
         await store.HurryAsync(name);
         Console.WriteLine($"to be renewed: {name}");
         return ExitCode.Ok;
+    }
+
+    private static async Task<int> ReencryptAsync(IServiceProvider services)
+    {
+        var store = services.GetRequiredService<CertificateStore>();
+        var (done, newest, failed) = (0, 0, 0);
+        await foreach (var place in store.ListSecretsAsync())
+        {
+            try
+            {
+                if (await store.ReencryptAsync(place))
+                {
+                    done++;
+                    Console.WriteLine($"encrypted anew: {place}");
+                }
+                else
+                {
+                    newest++;
+                }
+            }
+            catch (UnusableCertificateException exception)
+            {
+                failed++;
+                await Console.Error.WriteLineAsync($"gateway: {place} stays as it is: {exception.Message}");
+            }
+        }
+
+        Console.WriteLine($"{done} encrypted anew, {newest} with the newest key before, {failed} that cannot be decrypted");
+        return failed == 0 ? ExitCode.Ok : ExitCode.Failure;
     }
 
     private static async Task<int> RevokeAsync(IServiceProvider services, string name, int reason, CancellationToken cancellationToken)

@@ -117,11 +117,11 @@ internal sealed partial class AcmeIssuer(
             var (orderUrl, order) = await client.NewOrderAsync(names, directory.Profile, replaced, cancellationToken);
             await AuthorizeAsync(client, order, solvers.First(solver => solver.Kind == challenge), cancellationToken);
 
-            using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+            using var key = new CertificateKey(_options.KeyType);
             var finalize = order.Finalize ?? throw new AcmeException(AcmeException.Garbage, $"{orderUrl} has no finalize.");
-            var chain = await client.FinalizeAsync(orderUrl, finalize, CreateRequest(names, key), cancellationToken);
-            Check(directory.Url, chain, names, key);
-            return new IssuedCertificate(chain, key.ExportPkcs8PrivateKeyPem(), directory.Url);
+            var chain = await client.FinalizeAsync(orderUrl, finalize, key.CreateRequest(names), cancellationToken);
+            Check(directory.Url, chain, names, key.ToPem());
+            return new IssuedCertificate(chain, key.ToPem(), directory.Url);
         }, cancellationToken);
 
     private static async Task AuthorizeAsync(AcmeClient client, AcmeOrder order, IChallengeSolver solver, CancellationToken cancellationToken)
@@ -169,33 +169,12 @@ internal sealed partial class AcmeIssuer(
         }
     }
 
-    // RFC 8555 section 7.4: the names stand in the request as well.
-    private static byte[] CreateRequest(IReadOnlyList<string> names, ECDsa key)
-    {
-        var request = new CertificateRequest(new X500DistinguishedName(""), key, HashAlgorithmName.SHA256);
-        var alternatives = new SubjectAlternativeNameBuilder();
-        foreach (var name in names)
-        {
-            if (System.Net.IPAddress.TryParse(name, out var address))
-            {
-                alternatives.AddIpAddress(address);
-            }
-            else
-            {
-                alternatives.AddDnsName(name);
-            }
-        }
-
-        request.CertificateExtensions.Add(alternatives.Build());
-        return request.CreateSigningRequest();
-    }
-
     // What is served must be what was ordered, whatever the server says.
-    private static void Check(string directory, string chain, IReadOnlyList<string> names, ECDsa key)
+    private static void Check(string directory, string chain, IReadOnlyList<string> names, string key)
     {
         try
         {
-            using var certificate = X509Certificate2.CreateFromPem(chain, key.ExportPkcs8PrivateKeyPem());
+            using var certificate = X509Certificate2.CreateFromPem(chain, key);
             if (names.FirstOrDefault(name => !System.Net.IPAddress.TryParse(name, out _) && !ServedCertificate.NamesOf(certificate).Contains(name, StringComparer.OrdinalIgnoreCase)) is { } missing)
             {
                 throw new AcmeException(AcmeException.Garbage, $"{directory} issued a certificate without {missing}.");

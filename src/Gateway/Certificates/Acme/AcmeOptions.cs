@@ -16,6 +16,25 @@ internal enum AcmeChallenge
     TlsAlpn,
 }
 
+/// <summary>The private key of a certificate.</summary>
+internal enum CertificateKeyType
+{
+    /// <summary>ECDSA on P-256: small, fast, and known to every client of the last ten years.</summary>
+    EcdsaP256,
+
+    /// <summary>ECDSA on P-384.</summary>
+    EcdsaP384,
+
+    /// <summary>RSA with 2048 bits, for clients that know nothing else: a handshake costs the gateway several times as much.</summary>
+    Rsa2048,
+
+    /// <summary>RSA with 3072 bits.</summary>
+    Rsa3072,
+
+    /// <summary>RSA with 4096 bits.</summary>
+    Rsa4096,
+}
+
 /// <summary>An ACME server.</summary>
 internal sealed class AcmeDirectoryOptions
 {
@@ -51,6 +70,9 @@ internal sealed class AcmeOptions
 
     /// <summary>The names of the one certificate. Default: what the base domains need, each in a certificate of its own.</summary>
     public IList<string> Names { get; } = [];
+
+    /// <summary>The private key of a certificate, from its next order on. Default <see cref="CertificateKeyType.EcdsaP256"/>.</summary>
+    public CertificateKeyType KeyType { get; set; } = CertificateKeyType.EcdsaP256;
 
     /// <summary>The age at which a certificate is replaced. Default 0: what the server suggests (RFC 9773), or two thirds of its lifetime.</summary>
     public TimeSpan RenewAfter { get; set; }

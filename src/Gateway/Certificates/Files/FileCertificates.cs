@@ -16,10 +16,16 @@ internal sealed partial class FileCertificates(
 {
     private static readonly (string Certificate, string Key)[] Conventions = [("fullchain.pem", "privkey.pem"), ("tls.crt", "tls.key")];
 
+    // certbot takes a file away before it puts the next one there: only what stays away is gone.
+    private const int LooksUntilGone = 5;
+
     private readonly CertificateOptions _options = options.Value;
 
     // What was seen last of each pair: a hash, so that no key is kept as text.
     private readonly Dictionary<string, string> _seen = new(StringComparer.Ordinal);
+
+    // How many looks in a row have not found a pair.
+    private readonly Dictionary<string, int> _missing = new(StringComparer.Ordinal);
 
     public override Task StartAsync(CancellationToken cancellationToken)
     {
@@ -71,11 +77,21 @@ internal sealed partial class FileCertificates(
             Load(pairs[i].Certificate, pairs[i].Key, isDefault: i == 0);
         }
 
-        foreach (var gone in _seen.Keys.Except(pairs.Select(static pair => pair.Certificate), StringComparer.Ordinal).ToList())
+        Forget(pairs.Select(static pair => pair.Certificate).ToHashSet(StringComparer.Ordinal));
+    }
+
+    private void Forget(HashSet<string> present)
+    {
+        foreach (var file in _seen.Keys.ToList())
         {
-            _seen.Remove(gone);
-            served.Remove(gone);
-            LogRemoved(logger, gone);
+            _missing[file] = present.Contains(file) ? 0 : _missing.GetValueOrDefault(file) + 1;
+            if (_missing[file] == LooksUntilGone)
+            {
+                _missing.Remove(file);
+                _seen.Remove(file);
+                served.Remove(file);
+                LogRemoved(logger, file);
+            }
         }
     }
 

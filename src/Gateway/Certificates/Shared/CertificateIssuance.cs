@@ -173,7 +173,7 @@ internal sealed partial class CertificateIssuance(
         var now = time.GetUtcNow();
         var pause = Backoff(before, exception.RetryAfter);
         await store.FailAsync(name, new IssuanceFailure((before?.Count ?? 0) + 1, now, now + pause, exception.Message));
-        LogFailed(logger, name, (before?.Count ?? 0) + 1, pause, exception.Message);
+        LogFailed(logger, name, (before?.Count ?? 0) + 1, TimeSpan.FromSeconds(Math.Ceiling(pause.TotalSeconds)), exception.Message);
     }
 
     // Doubling, with a random part so that many names do not come back together, and never before the server wants it, if that is

@@ -12,6 +12,9 @@ internal sealed class CertificateStore(RedisConnection redis, KeyProtector prote
     /// <summary>The channel on which the name of a changed certificate is published.</summary>
     public static readonly RedisChannel Changes = RedisChannel.Literal("certificates");
 
+    // How SCAN finds what KeyOf and AccountOf name.
+    private static readonly RedisValue[] SecretPatterns = ["cert:{*}", "acme:account:*"];
+
     // Name -> when it has to be looked at next, in Unix milliseconds.
     private static readonly RedisKey Schedule = "certs";
     private static readonly TimeSpan FailureMemory = TimeSpan.FromDays(7);
@@ -218,6 +221,58 @@ internal sealed class CertificateStore(RedisConnection redis, KeyProtector prote
 
     /// <summary>Forgets it.</summary>
     public Task RemoveAccountAsync(string directory) => Database.KeyDeleteAsync(AccountOf(directory));
+
+    /// <summary>Where something encrypted stands: certificates that nobody looks at any more, and accounts of servers that are not configured any more, among them.</summary>
+    public async IAsyncEnumerable<string> ListSecretsAsync()
+    {
+        foreach (var pattern in SecretPatterns)
+        {
+            await foreach (var place in redis.ScanAsync(pattern))
+            {
+                yield return place;
+            }
+        }
+    }
+
+    /// <summary>Encrypts what stands at a place with the newest key.</summary>
+    /// <returns>False when it is that already.</returns>
+    /// <exception cref="UnusableCertificateException">It cannot be decrypted.</exception>
+    public async Task<bool> ReencryptAsync(string place)
+    {
+        while (true)
+        {
+            try
+            {
+                if ((string?)await Database.HashGetAsync(place, KeyField) is not { } before)
+                {
+                    return false;
+                }
+
+                var secret = protector.Unprotect(before, place, out var isNewest);
+                if (isNewest)
+                {
+                    return false;
+                }
+
+                // A renewal may write at the same time; what it has written is not overwritten.
+                var transaction = Database.CreateTransaction();
+                transaction.AddCondition(Condition.HashEqual(place, KeyField, before));
+                _ = transaction.HashSetAsync(place, KeyField, protector.Protect(secret, place));
+                if (await transaction.ExecuteAsync())
+                {
+                    return true;
+                }
+            }
+            catch (CryptographicException exception)
+            {
+                throw new UnusableCertificateException(exception.Message, exception);
+            }
+            catch (RedisServerException exception) when (IsOfAnotherType(exception))
+            {
+                throw new UnusableCertificateException("it is no hash", exception);
+            }
+        }
+    }
 
     // Somebody wrote something else there.
     private static bool IsOfAnotherType(RedisServerException exception) => exception.Message.StartsWith("WRONGTYPE", StringComparison.Ordinal);
