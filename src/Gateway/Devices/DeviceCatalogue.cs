@@ -301,7 +301,7 @@ internal sealed partial class DeviceCatalogue(
     private static readonly Comparer<DeviceSummary> ByName = Comparer<DeviceSummary>.Create(static (a, b) =>
     {
         var byName = (a.Name is null).CompareTo(b.Name is null);
-        byName = byName != 0 ? byName : string.Compare(a.Name, b.Name, StringComparison.OrdinalIgnoreCase);
+        byName = byName != 0 ? byName : string.CompareOrdinal(a.FoldedName, b.FoldedName);
         return byName != 0 ? byName : string.CompareOrdinal(a.UuidText, b.UuidText);
     });
 
@@ -318,6 +318,9 @@ internal sealed record DeviceSummary(DeviceUuid Uuid, string? Name, bool PublicU
     /// <summary>The digits, kept because lists compare them often.</summary>
     public string UuidText { get; } = Uuid.ToString();
 
+    /// <summary>The name as it is compared: two that differ in case alone are alike (as <see cref="StringComparison.OrdinalIgnoreCase"/> has it), at an ordinal comparison's price.</summary>
+    public string? FoldedName { get; } = Name?.ToUpperInvariant();
+
     public static DeviceSummary Of(DeviceRecord record) => new(record.Uuid, record.Name, record.PublicUrl, record.Tags);
 }
 
@@ -333,6 +336,8 @@ internal readonly record struct TagFilter(string Name, string? Value)
 /// <summary>What a list is to show.</summary>
 internal sealed record CatalogueQuery
 {
+    private readonly string? _foldedName;
+    private readonly string? _foldedText;
     private readonly TagFilter _textAsTag;
 
     /// <summary>The most devices of the page.</summary>
@@ -347,13 +352,17 @@ internal sealed record CatalogueQuery
     public string UuidPrefix { get; init; } = "";
 
     /// <summary>A part of the name, in any case.</summary>
-    public string? Name { get; init; }
+    public string? Name
+    {
+        get;
+        init => (field, _foldedName) = (value, value?.ToUpperInvariant());
+    }
 
     /// <summary>A part of the name, the beginning of the uuid, or a tag.</summary>
     public string? Text
     {
         get;
-        init => (field, _textAsTag) = (value, TagFilter.Parse(value ?? ""));
+        init => (field, _foldedText, _textAsTag) = (value, value?.ToUpperInvariant(), TagFilter.Parse(value ?? ""));
     }
 
     /// <summary>All of these.</summary>
@@ -386,12 +395,12 @@ internal sealed record CatalogueQuery
             }
         }
 
-        return (Name is null || HasInName(device, Name))
-            && (Text is null || device.UuidText.StartsWith(Text, StringComparison.OrdinalIgnoreCase) || HasInName(device, Text) || _textAsTag.Matches(device))
+        return (_foldedName is null || HasInName(device, _foldedName))
+            && (_foldedText is null || HasInName(device, _foldedText) || _textAsTag.Matches(device) || device.UuidText.StartsWith(_foldedText, StringComparison.OrdinalIgnoreCase))
             && (Online is not { } online || OnlineDevices!.Contains(device.Uuid) == online);
     }
 
-    private static bool HasInName(DeviceSummary device, string text) => device.Name?.Contains(text, StringComparison.OrdinalIgnoreCase) == true;
+    private static bool HasInName(DeviceSummary device, string folded) => device.FoldedName?.Contains(folded, StringComparison.Ordinal) == true;
 }
 
 /// <param name="Total">How many match on all pages.</param>

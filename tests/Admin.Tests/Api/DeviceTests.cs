@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using Gateway.Admin.Tokens;
 using Gateway.Devices;
 using Gateway.Storage;
+using Gateway.Tests.Dashboard;
 using Gateway.Tests.Harness;
 using Microsoft.Extensions.DependencyInjection;
 using Tunnel.Protocol;
@@ -48,6 +49,8 @@ public sealed class DeviceTests(SharedGateway shared)
         Assert.Null(device["key"]);
         Assert.Equal((true, true), ((bool)device["device"]!["publicUrl"]!, (bool)device["device"]!["selfService"]!));
         Assert.Equal($"https://{device["device"]!["uuid"]}.example.com:8443/", (string)device["device"]!["url"]!);
+        using var session = await Session.WithAsync(gateway.AdminPort, someone.Token);
+        Assert.Contains("name=\"publicUrl\" value=\"true\" checked", (await session.GetAsync("/devices/new")).Body, StringComparison.Ordinal);
     }
 
     [Theory]

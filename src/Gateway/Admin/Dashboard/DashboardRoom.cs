@@ -88,7 +88,7 @@ internal static class DashboardRoom
         read.MapGet("/reference", ReferenceAsync);
 
         var operate = open.MapGroup("").RequireAuthorization(Policy(Scope.Operate)).WithMetadata(new ScopeNeeded(Scope.Operate));
-        operate.MapGet("/devices/new", static (HttpContext context) => Page<NewDevicePage>(context, new() { ["Created"] = null }));
+        operate.MapGet("/devices/new", static (HttpContext context, IOptions<DeviceOptions> devices) => Page<NewDevicePage>(context, new() { ["PublicUrl"] = devices.Value.PublicUrlByDefault }));
         operate.MapPost("/devices/new", AddAsync);
         operate.MapPost("/devices/{uuid}/public-url", SwitchAsync);
         operate.MapPost("/devices/{uuid}/edit", EditAsync);
