@@ -54,12 +54,14 @@ public sealed class EmptiedStoreTests
         await Eventually.TrueAsync(IsWholeAsync, "the device, its domain and its route are in Redis again");
         Assert.NotNull(cluster[0].Tunnels.Find(device.Uuid));
 
-        // What is missing now was deleted, also straight in Redis.
+        // What is missing now was deleted, also straight in Redis: nodes see it when they look, and they look for whom visitors ask.
+        using var neighbour = cluster[0].CreateVisitor();
         await Eventually.TrueAsync(
             async () =>
             {
                 await database.KeyDeleteAsync($"device:{{{device.Uuid}}}");
-                return await StatusAsync(visitor, device.Host) == HttpStatusCode.NotFound && cluster[0].Tunnels.Find(device.Uuid) is null;
+                return await StatusAsync(visitor, device.Host) == HttpStatusCode.NotFound && await StatusAsync(neighbour, device.Host) == HttpStatusCode.NotFound
+                    && cluster[0].Tunnels.Find(device.Uuid) is null;
             },
             "the deleted device is gone");
         foreach (var one in owned)
