@@ -49,6 +49,7 @@ app.Run(async context =>
         Console.WriteLine($"twice {id}");
     }
 
+    await context.Request.Body.CopyToAsync(Stream.Null, context.RequestAborted);
     if (int.TryParse(context.Request.Query["ms"], CultureInfo.InvariantCulture, out var milliseconds))
     {
         await Task.Delay(milliseconds, context.RequestAborted);

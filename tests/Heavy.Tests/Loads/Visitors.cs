@@ -92,10 +92,9 @@ internal sealed class Visitors : IAsyncDisposable
     private static async Task<string?> TryAsync(Visitor visitor, bool isSafe, string target, TestDevice device, string id)
     {
         using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(30));
-        var phase = "fresh";
+        var phase = visitor.IsConnected ? $"after a {visitor.Last}" : "fresh";
         try
         {
-            phase = visitor.IsConnected ? "kept" : "fresh";
             var answer = await visitor.AskAsync(isSafe ? "GET" : "POST", device.Host, target, id, patience.Token);
             return answer.Status != 200 ? string.Create(CultureInfo.InvariantCulture, $"{answer.Status} {answer.Failure}")
                 : answer.Body != device.Uuid.ToString() ? "another device answered"
