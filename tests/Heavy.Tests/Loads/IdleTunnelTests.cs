@@ -8,7 +8,6 @@ public sealed class IdleTunnelTests(ITestOutputHelper output)
 {
     private const int Mega = 1024 * 1024;
 
-
     private static readonly TimeSpan Measured = TimeSpan.FromMinutes(int.TryParse(Environment.GetEnvironmentVariable("GATEWAY_TEST_IDLE_MINUTES"), CultureInfo.InvariantCulture, out var minutes) ? minutes : 5);
 
     [Fact]
