@@ -1,7 +1,7 @@
 // Many devices in one process, each with the tunnels that the agent would keep (Tunnel.Protocol), and one application behind
 // them all. Arguments: the gateway's tunnel address, the CA's PEM file or "-", a file with a line "<uuid> <key>" for each
 // device, how many tunnels each keeps. Says "dialling N" when it begins, "up <tunnels> <devices>" when that changes, and
-// "twice <id>" when a request with that X-Request-Id has come before. Ends with SIGTERM.
+// "twice <id>" when a POST with that X-Request-Id has come before. Ends with SIGTERM.
 using System.Collections.Concurrent;
 using System.Globalization;
 using System.Net.WebSockets;
@@ -44,11 +44,13 @@ app.Run(async context =>
         return;
     }
 
-    if (context.Request.Headers["X-Request-Id"] is [{ } id] && !seen.TryAdd(id, true))
+    // A safe request may be repeated (RFC 9110 section 9.2.1).
+    if (HttpMethods.IsPost(context.Request.Method) && context.Request.Headers["X-Request-Id"] is [{ } id] && !seen.TryAdd(id, true))
     {
         Console.WriteLine($"twice {id}");
     }
 
+    await context.Request.Body.CopyToAsync(Stream.Null, context.RequestAborted);
     if (int.TryParse(context.Request.Query["ms"], CultureInfo.InvariantCulture, out var milliseconds))
     {
         await Task.Delay(milliseconds, context.RequestAborted);

@@ -83,6 +83,11 @@ internal sealed partial class EdgeForwarder(
         var started = Stopwatch.GetTimestamp();
         var prepared = PromptRequest.Prepare(context, invoker, deadline is null ? null : deadline.Extend);
         var error = await forwarder.SendAsync(context, prefix, prepared, Config, transformer, deadline?.Token ?? CancellationToken.None);
+        if (context.Request.Body is UploadBody body)
+        {
+            await body.SettleAsync();
+        }
+
         if (transformer.AnsweredAt is { } answeredAt)
         {
             metrics.Answered(Stopwatch.GetElapsedTime(started, answeredAt));

@@ -9,6 +9,7 @@ namespace Tunnel.Forwarding;
 public sealed class UploadBody(Stream inner, Action? progressed) : AsyncStream
 {
     private readonly CancellationTokenSource _ended = new();
+    private readonly SemaphoreSlim _reading = new(1, 1);
     private CancellationTokenSource? _either;
     private CancellationToken _forwarders;
 
@@ -27,12 +28,29 @@ public sealed class UploadBody(Stream inner, Action? progressed) : AsyncStream
     /// <summary>From now on the body reads as if its last byte had come; nothing more is taken from the sender.</summary>
     public void End() => _ended.Cancel();
 
+    /// <summary>
+    /// Ends the body and waits for a read that is under way: the server, which takes what is left of the request once it has been
+    /// answered, would find its reader in use and end the sender's connection without a word.
+    /// </summary>
+    public async Task SettleAsync()
+    {
+        End();
+        await _reading.WaitAsync();
+        _reading.Release();
+    }
+
     /// <inheritdoc/>
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
-        HasBeenRead = true;
+        await _reading.WaitAsync(cancellationToken);
         try
         {
+            if (HasEnded)
+            {
+                return 0;
+            }
+
+            HasBeenRead = true;
             var read = inner.ReadAsync(buffer, Either(cancellationToken));
             if (Outgoing is not null && !read.IsCompleted)
             {
@@ -46,6 +64,10 @@ public sealed class UploadBody(Stream inner, Action? progressed) : AsyncStream
         catch (OperationCanceledException) when (HasEnded && !cancellationToken.IsCancellationRequested)
         {
             return 0;
+        }
+        finally
+        {
+            _reading.Release();
         }
     }
 

@@ -2,7 +2,10 @@ using System.Net;
 using System.Security.Cryptography;
 using System.Text;
 using Gateway.Tests.Harness;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
+using Tunnel.Protocol.DeviceSide;
 
 namespace Gateway.Tests.Crossing;
 
@@ -267,6 +270,39 @@ public sealed class BodyTests(SharedGateway shared)
         // The application closes, and the visitor is not left with bytes that nobody takes.
         await connection.DisposeAsync();
         await Eventually.EndsAsync(uploading, "the upload ends");
+    }
+
+    [Fact]
+    public async Task A_visitors_connection_stays_in_use_when_the_application_answers_without_reading()
+    {
+        var device = await Gateway.AddDeviceAsync();
+        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.WebHost.UseKestrelCore().UseDeviceTunnel(tunnel =>
+        {
+            tunnel.Gateway = new Uri($"http://tunnel.{TestGateway.Domain}:{Gateway.HttpPort}");
+            tunnel.Uuid = device.Uuid;
+            tunnel.Key = device.Key;
+        });
+        await using var app = builder.Build();
+        app.Run(static context =>
+        {
+            context.Response.ContentLength = 4;
+            return context.Response.WriteAsync("done");
+        });
+        await app.StartAsync();
+        await Eventually.TrueAsync(() => Gateway.Tunnels.Find(device.Uuid) is not null, "the tunnel is up");
+
+        // Many at once: whether the content is still being read when the answer is there is a race.
+        await Task.WhenAll(Enumerable.Range(0, 16).Select(async _ =>
+        {
+            await using var visitor = await RawConnection.OpenAsync(Gateway.HttpPort);
+            for (var i = 0; i < 100; i++)
+            {
+                await visitor.SendAsync($"POST / HTTP/1.1\r\nHost: {device.Host}\r\nContent-Length: 5\r\n\r\nhello");
+                Assert.StartsWith("HTTP/1.1 200 ", await visitor.ReadHeadAsync(), StringComparison.Ordinal);
+                Assert.Equal("done", await visitor.ReadAsync(4));
+            }
+        }));
     }
 
     [Theory]

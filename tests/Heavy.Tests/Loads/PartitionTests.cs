@@ -14,7 +14,7 @@ public sealed class PartitionTests(ITestOutputHelper output)
     private const int Rate = 300;
 
     private static readonly TimeSpan Before = TimeSpan.FromSeconds(5);
-    private static readonly TimeSpan Cut = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan Cut = TimeSpan.FromSeconds(20);
     private static readonly TimeSpan After = TimeSpan.FromSeconds(10);
 
     [Theory]

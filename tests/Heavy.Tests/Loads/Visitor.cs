@@ -22,6 +22,9 @@ internal sealed class Visitor(Func<IPEndPoint> where) : IDisposable
     /// <summary>Whether the next request goes over a connection that has served one.</summary>
     public bool IsConnected => _socket is not null;
 
+    /// <summary>The method of the last request.</summary>
+    public string Last { get; private set; } = "";
+
     /// <summary>Where the connection in use leads to.</summary>
     public IPEndPoint? Peer { get; private set; }
 
@@ -40,6 +43,7 @@ internal sealed class Visitor(Func<IPEndPoint> where) : IDisposable
                 _filled = 0;
             }
 
+            Last = method;
             var content = method == "POST" ? "Content-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello" : "\r\n";
             await _socket.SendAsync(Encoding.ASCII.GetBytes($"{method} {target} HTTP/1.1\r\nHost: {host}\r\nX-Request-Id: {id}\r\n{content}"), cancellationToken);
             return await ReadAsync(cancellationToken);
