@@ -59,14 +59,17 @@ public sealed partial class DashboardTests : IAsyncDisposable
 
             return context.Response.WriteAsync("hello");
         }));
-        var (here, there, gone) = (await near.AddDeviceAsync(), await near.AddDeviceAsync(), await near.AddDeviceAsync());
+        var devices = await near.AddDevicesAsync(3);
+        var (here, there, gone) = (devices[0], devices[1], devices[2]);
         foreach (var (gateway, device, tunnels) in new[] { (near, here, "2"), (far, there, "1") })
         {
             await Keep(gateway.StartAgent(device, app.Url.GetLeftPart(UriPartial.Authority), new() { ["GATEWAY_CONNECTIONS"] = tunnels })).WaitForOutputAsync("Tunnel up");
         }
 
         using var stop = new CancellationTokenSource();
-        var traffic = TrafficAsync(near, here, there, gone, tlsPort, stop.Token);
+        var left = new TaskCompletionSource();
+        var traffic = TrafficAsync(near, here, there, gone, tlsPort, left, stop.Token);
+        await await Task.WhenAny(left.Task, traffic); // whatever leaves a mark has left it
 
         var expressions = Dashboards().Concat(Alerts()).ToList();
         Assert.True(expressions.Count > 60, $"There are only {expressions.Count} expressions.");
@@ -138,10 +141,10 @@ public sealed partial class DashboardTests : IAsyncDisposable
     }
 
     // Everything that leaves a mark: answers, hops, failures, unknown hosts, guessed keys, tunnels that end, second ways, waits, handshakes.
-    private static async Task TrafficAsync(GatewayProcess gateway, TestDevice here, TestDevice there, TestDevice gone, int tlsPort, CancellationToken stop)
+    private static async Task TrafficAsync(GatewayProcess gateway, TestDevice here, TestDevice there, TestDevice gone, int tlsPort, TaskCompletionSource left, CancellationToken stop)
     {
         using var visitor = gateway.CreateVisitor();
-        while (!stop.IsCancellationRequested)
+        for (; !stop.IsCancellationRequested; left.TrySetResult())
         {
             foreach (var url in new[] { gateway.Url(here), gateway.Url(here, "/abort"), gateway.Url(there), $"http://nothing.localhost:{gateway.Port}/" })
             {

@@ -24,7 +24,7 @@ public sealed class TraceTests
         await using var app = await StartAppAsync();
         await using var gateway = await GatewayProcess.StartAsync(
             null, $"Telemetry:Otlp:Endpoint={receiver.Url(grpc)}", $"Telemetry:Otlp:Protocol={(grpc ? "Grpc" : "HttpProtobuf")}", "Telemetry:Traces:Ratio=1", "Telemetry:Otlp:Headers=api-key=k1");
-        var device = await gateway.AddDeviceAsync();
+        var device = (await gateway.AddDevicesAsync(1))[0];
         await using var agent = gateway.StartAgent(device, app.Url.GetLeftPart(UriPartial.Authority), new() { ["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver.Url() });
         await agent.WaitForOutputAsync("Tunnel up");
         using var visitor = gateway.CreateVisitor();
@@ -73,7 +73,7 @@ public sealed class TraceTests
         await using var second = await GatewayProcess.StartAsync(null, Settings(1));
         using var appTraces = TraceApp(receiver);
         await using var app = await StartAppAsync();
-        var device = await first.AddDeviceAsync();
+        var device = (await first.AddDevicesAsync(1))[0];
         await using var agent = second.StartAgent(device, app.Url.GetLeftPart(UriPartial.Authority), new() { ["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver.Url(), ["GATEWAY_CONNECTIONS"] = "1" });
         await agent.WaitForOutputAsync("Tunnel up");
         using var visitor = first.CreateVisitor();
@@ -111,7 +111,7 @@ public sealed class TraceTests
     {
         await using var receiver = await OtlpReceiver.StartAsync();
         await using var gateway = await GatewayProcess.StartAsync(null, $"Telemetry:Otlp:Endpoint={receiver.Url()}", "Telemetry:Traces:Ratio=0.5", "Telemetry:AccessLog:Addresses=None");
-        var device = await gateway.AddDeviceAsync();
+        var device = (await gateway.AddDevicesAsync(1))[0];
         using var visitor = gateway.CreateVisitor();
 
         // The sampler looks at the trace's id: of these one is above the half and one below it, whatever their flags say.
@@ -138,7 +138,7 @@ public sealed class TraceTests
         await using var receiver = await OtlpReceiver.StartAsync();
         await using var gateway = await GatewayProcess.StartAsync(null, $"Telemetry:Otlp:Endpoint={receiver.Url()}", "Telemetry:Traces:Ratio=0.5");
         await using var app = await TestApp.StartAsync(static context => context.Response.WriteAsync(context.Request.Headers.TraceParent.ToString()));
-        var device = await gateway.AddDeviceAsync();
+        var device = (await gateway.AddDevicesAsync(1))[0];
         await using var agent = gateway.StartAgent(device, app.Url.GetLeftPart(UriPartial.Authority));
         await agent.WaitForOutputAsync("Tunnel up");
         using var visitor = gateway.CreateVisitor();
