@@ -90,7 +90,8 @@ internal sealed class GatewayProcess : IAsyncDisposable
     {
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.Configuration.AddInMemoryCollection(_settings.Where(static setting => setting != "--set")
-            .Select(static setting => setting.Split('=', 2)).Select(static pair => new KeyValuePair<string, string?>(pair[0], pair[1])));
+            .Select(static setting => setting.Split('=', 2))
+            .GroupBy(static pair => pair[0], StringComparer.OrdinalIgnoreCase).Select(static given => new KeyValuePair<string, string?>(given.Key, given.Last()[1])));
         builder.AddStorage();
         builder.Services.AddSingleton(TimeProvider.System);
         builder.Services.AddSingleton<DeviceStore>();
