@@ -25,7 +25,8 @@ for (const line of readFileSync(join(chart, 'values.yaml'), 'utf8').split('\n'))
 const table = ['| value | default | meaning |', '|---|---|---|', ...rows.map(([key, value, meaning]) => value ? `| \`${key}\` | ${value} | ${meaning} |` : `| **\`${key}\`** | | ${meaning} |`)].join('\n');
 const file = join(chart, 'README.md');
 const before = readFileSync(file, 'utf8');
-const after = before.replace(/<!-- values -->[\s\S]*<!-- \/values -->/, `<!-- values -->\n${table}\n<!-- /values -->`);
+const escaped = table.replace(/<(?=[a-z])/g, '&lt;');
+const after = before.replace(/<!-- values -->[\s\S]*<!-- \/values -->/, `<!-- values -->\n${escaped}\n<!-- /values -->`);
 if (process.argv.includes('--check')) {
   if (before !== after) { console.error('readme.mjs: the table is not current: run node deploy/helm/readme.mjs'); process.exit(1); }
 } else writeFileSync(file, after);

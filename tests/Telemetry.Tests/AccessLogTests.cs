@@ -12,7 +12,7 @@ public sealed class AccessLogTests
     public async Task Each_request_is_one_line_of_JSON_refusals_among_them()
     {
         await using var gateway = await GatewayProcess.StartAsync(null, "Telemetry:AccessLog:Enabled=true", "Telemetry:Logs:Format=Json");
-        var device = await gateway.AddDeviceAsync();
+        var device = (await gateway.AddDevicesAsync(1))[0];
         await using var app = await TestApp.StartAsync(static async context => await Microsoft.AspNetCore.Http.HttpResponseWritingExtensions.WriteAsync(context.Response, "four"));
         await using var agent = gateway.StartAgent(device, app.Url.GetLeftPart(UriPartial.Authority));
         await agent.WaitForOutputAsync("Tunnel up");
@@ -47,7 +47,7 @@ public sealed class AccessLogTests
         var file = Path.Combine(Directory.CreateTempSubdirectory("gateway-").FullName, "gateway.json");
         await File.WriteAllTextAsync(file, "{}", TestContext.Current.CancellationToken);
         await using var gateway = await GatewayProcess.StartWithAsync(new Dictionary<string, string?> { ["GATEWAY_CONFIG"] = file });
-        var device = await gateway.AddDeviceAsync();
+        var device = (await gateway.AddDevicesAsync(1))[0];
         async Task VisitAsync(string path)
         {
             using var visitor = gateway.CreateVisitor();

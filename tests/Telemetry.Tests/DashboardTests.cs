@@ -1,38 +1,56 @@
-using System.Diagnostics;
 using System.Net;
+using System.Net.Security;
+using System.Net.Sockets;
+using System.Security.Authentication;
 using System.Text.Json;
 using System.Text.RegularExpressions;
+using Gateway.Tests.Certificates;
 using Gateway.Tests.Harness;
 using Microsoft.AspNetCore.Http;
+using Tunnel.Protocol;
 
 namespace Gateway.Tests.Telemetry;
 
 /// <summary>A real Prometheus scrapes a gateway under traffic: what dashboards and alerts ask for is there.</summary>
-public sealed partial class DashboardTests
+public sealed partial class DashboardTests : IAsyncDisposable
 {
-    /// <summary>What has no data while all is well, on one node: title of the panel, or name of the alert.</summary>
+    /// <summary>What has no data while all is well: title of the panel, or name of the alert.</summary>
     private static readonly HashSet<string> EmptyWhenAllIsWell = new(StringComparer.Ordinal)
     {
-        "Waiting for a device to return", "Second ways",
+        "Nodes that another does not reach", "Tunnels that a drain ended",
         "GatewayDown", "GatewayManyDevicesLost", "GatewayErrorBudgetBurnsFast", "GatewayErrorBudgetBurns", "GatewayRedisAway", "GatewayRedisSlow",
-        "GatewayWrongKeys", "GatewayTlsHandshakesFail", "GatewayMetricOverflow",
+        "GatewayWrongKeys", "GatewayTlsHandshakesFail", "GatewayMetricOverflow", "GatewayCertificateNearExpiry", "GatewayCertificateExpires", "GatewayCertificateOrdersFail",
+        "GatewayCertificateBudgetUsedUp", "GatewayNodesApart", "GatewayDrainsForLong",
     };
 
-    /// <summary>Metrics that come with several nodes only; TraceTests shows them.</summary>
-    private static readonly HashSet<string> OnlyElsewhere = new(StringComparer.Ordinal)
+    private readonly List<IAsyncDisposable> _started = [];
+
+    public async ValueTask DisposeAsync()
     {
-        "gateway_requests_held", "gateway_node_hops_total", "gateway_requests_repeated_total",
-    };
+        foreach (var one in Enumerable.Reverse(_started))
+        {
+            await one.DisposeAsync();
+        }
+    }
 
     [Fact]
     public async Task Every_expression_of_every_dashboard_and_alert_has_data_under_traffic()
     {
-        await using var receiver = await OtlpReceiver.StartAsync();
+        // Two nodes that get their certificates from an ACME server, a device on each, and whatever leaves a mark.
+        var receiver = Keep(await OtlpReceiver.StartAsync());
+        var redis = Keep(await RedisServer.StartAsync());
         var tlsPort = RedisServer.FreePort();
-        await using var gateway = await GatewayProcess.StartAsync(
-            null, $"Listen:Https=127.0.0.1:{tlsPort}", $"Certificates:File={TestCertificates.Shared.CertificateFile}", $"Certificates:KeyFile={TestCertificates.Shared.KeyFile}", "Devices:CacheTtl=00:00:00.100", $"Telemetry:Otlp:Endpoint={receiver.Url()}", "Telemetry:Traces:Ratio=1");
-        await using var prometheus = await PrometheusServer.StartAsync([gateway.AdminPort], Repository.File("deploy/dashboards/alerts.yaml"));
-        await using var app = await TestApp.StartAsync(static context =>
+        var pebble = Keep(await PebbleServer.StartAsync(tls: tlsPort));
+        string[] Settings(int node, int https) =>
+        [
+            .. pebble.Settings("TlsAlpn").Select(static pair => $"{pair.Key}={pair.Value}"), $"Storage:Redis={redis.ConnectionString}", "Certificates:OnDemand:Enabled=true", $"Listen:Https=127.0.0.1:{https}",
+            $"Cluster:Node=node-{node}", $"Cluster:Listen=127.0.0.1:{RedisServer.FreePort()}", "Cluster:Secret=a-secret-that-the-two-nodes-of-this-test-share",
+            "Devices:CacheTtl=00:00:00.100", "Edge:HoldTime=00:00:00.300", $"Telemetry:Otlp:Endpoint={receiver.Url()}", "Telemetry:Traces:Ratio=1",
+        ];
+        var near = Keep(await GatewayProcess.StartAsync(null, Settings(1, tlsPort)));
+        var far = Keep(await GatewayProcess.StartAsync(null, Settings(2, RedisServer.FreePort())));
+        var prometheus = Keep(await PrometheusServer.StartAsync([near.AdminPort, far.AdminPort], Repository.File("deploy/dashboards/alerts.yaml")));
+        var app = Keep(await TestApp.StartAsync(static context =>
         {
             if (context.Request.Path == "/abort")
             {
@@ -40,20 +58,35 @@ public sealed partial class DashboardTests
             }
 
             return context.Response.WriteAsync("hello");
-        });
-        var device = await gateway.AddDeviceAsync();
-        await using var agent = gateway.StartAgent(device, app.Url.GetLeftPart(UriPartial.Authority));
-        await agent.WaitForOutputAsync("Tunnel up");
+        }));
+        var devices = await near.AddDevicesAsync(3);
+        var (here, there, gone) = (devices[0], devices[1], devices[2]);
+        foreach (var (gateway, device, tunnels) in new[] { (near, here, "2"), (far, there, "1") })
+        {
+            await Keep(gateway.StartAgent(device, app.Url.GetLeftPart(UriPartial.Authority), new() { ["GATEWAY_CONNECTIONS"] = tunnels })).WaitForOutputAsync("Tunnel up");
+        }
+
         using var stop = new CancellationTokenSource();
-        var traffic = TrafficAsync(gateway, device, tlsPort, stop.Token);
+        var left = new TaskCompletionSource();
+        var traffic = TrafficAsync(near, here, there, gone, tlsPort, left, stop.Token);
+        await await Task.WhenAny(left.Task, traffic); // whatever leaves a mark has left it
 
         var expressions = Dashboards().Concat(Alerts()).ToList();
-        Assert.True(expressions.Count > 30, $"There are only {expressions.Count} expressions.");
+        Assert.True(expressions.Count > 60, $"There are only {expressions.Count} expressions.");
         var answered = 0;
         foreach (var (name, expression) in expressions.Where(static known => !EmptyWhenAllIsWell.Contains(known.Name)))
         {
             await Eventually.TrueAsync(
-                async () => (await prometheus.QueryAsync(expression)) is { Count: > 0 } series && series.Any(static one => !double.IsNaN(one.Value)), $"{name} has data: {expression}");
+                async () =>
+                {
+                    if (traffic.IsCompleted)
+                    {
+                        await traffic; // says what went wrong
+                    }
+
+                    return (await prometheus.QueryAsync(expression)).Any(static one => !double.IsNaN(one.Value));
+                },
+                $"{name} has data: {expression}");
             answered++;
         }
 
@@ -62,7 +95,7 @@ public sealed partial class DashboardTests
         foreach (var (name, expression) in expressions)
         {
             await prometheus.QueryAsync(expression);
-            foreach (var metric in Metric().Matches(expression).Select(static match => match.Value).Where(static metric => !OnlyElsewhere.Contains(metric)))
+            foreach (var metric in Metric().Matches(expression).Select(static match => match.Value))
             {
                 Assert.True(metrics.Contains(metric) || metric.StartsWith("gateway:", StringComparison.Ordinal), $"{name}: there is no metric {metric}.");
             }
@@ -107,29 +140,75 @@ public sealed partial class DashboardTests
         }
     }
 
-    // Everything that leaves a mark: answers, WebSockets, failures, unknown hosts, guessed keys, tunnels that end.
-    private static async Task TrafficAsync(GatewayProcess gateway, TestDevice device, int tlsPort, CancellationToken stop)
+    // Everything that leaves a mark: answers, hops, failures, unknown hosts, guessed keys, tunnels that end, second ways, waits, handshakes.
+    private static async Task TrafficAsync(GatewayProcess gateway, TestDevice here, TestDevice there, TestDevice gone, int tlsPort, TaskCompletionSource left, CancellationToken stop)
     {
         using var visitor = gateway.CreateVisitor();
-        while (!stop.IsCancellationRequested)
+        for (; !stop.IsCancellationRequested; left.TrySetResult())
         {
-            foreach (var url in new[] { gateway.Url(device), gateway.Url(device, "/abort"), $"http://nothing.localhost:{gateway.Port}/" })
+            foreach (var url in new[] { gateway.Url(here), gateway.Url(here, "/abort"), gateway.Url(there), $"http://nothing.localhost:{gateway.Port}/" })
             {
                 using var response = await visitor.GetAsync(url, CancellationToken.None);
             }
 
-            await using (await RawConnection.OpenAsync(tlsPort, tls: true, $"tunnel.{TestGateway.Domain}"))
+            // Devices dial, a visitor comes for a certificate at first use, a stranger for one that he does not get, and a scanner.
+            foreach (var name in new[] { "tunnel.localhost", $"{here.Uuid}.localhost", $"{DeviceUuid.New()}.localhost", null })
             {
-                await using var scan = await RawConnection.OpenAsync(tlsPort);
-                await scan.SendAsync("GET / HTTP/1.1\r\n\r\n");
+                await ShakeHandsAsync(tlsPort, name);
             }
 
             await using var guess = await RawConnection.OpenAsync(gateway.Port);
-            await guess.SendAsync($"GET /v1/devices/{device.Uuid}/tunnel HTTP/1.1\r\nHost: tunnel.localhost\r\nConnection: upgrade\r\nUpgrade: ptth\r\nALPN: h2\r\nAuthorization: Bearer wrong\r\n\r\n");
-            await using var passing = await RawConnection.OpenAsync(gateway.Port);
-            await passing.SendAsync($"GET /v1/devices/{device.Uuid}/tunnel HTTP/1.1\r\nHost: tunnel.localhost\r\nConnection: upgrade\r\nUpgrade: ptth\r\nALPN: h2\r\nAuthorization: Bearer {device.Key}\r\n\r\n");
-            Assert.StartsWith("HTTP/1.1 101", await passing.ReadHeadAsync(), StringComparison.Ordinal);
+            await guess.SendAsync(Dial(here.Uuid, "wrong"));
+
+            // The newest tunnel ends under a visitor's request: there is another one. A device whose only one has ended: its visitor waits.
+            var passing = await DialAsync(gateway, here);
+            var request = visitor.GetAsync(gateway.Url(here), CancellationToken.None);
+            await passing.ReadUntilAsync("PRI");
+            await passing.DisposeAsync();
+            using var second = await request;
+            await (await DialAsync(gateway, gone)).DisposeAsync();
+            using var nobody = await visitor.GetAsync(gateway.Url(gone), CancellationToken.None);
         }
+    }
+
+    private static string Dial(DeviceUuid uuid, string key) =>
+        $"GET /v1/devices/{uuid}/tunnel HTTP/1.1\r\nHost: tunnel.localhost\r\nConnection: upgrade\r\nUpgrade: ptth\r\nALPN: h2\r\nAuthorization: Bearer {key}\r\n\r\n";
+
+    private static async Task<RawConnection> DialAsync(GatewayProcess gateway, TestDevice device)
+    {
+        var connection = await RawConnection.OpenAsync(gateway.Port);
+        await connection.SendAsync(Dial(device.Uuid, device.Key));
+        Assert.StartsWith("HTTP/1.1 101", await connection.ReadHeadAsync(), StringComparison.Ordinal);
+        return connection;
+    }
+
+    // With a name a handshake that trusts nobody but comes to its end where there is a certificate; without one no TLS at all.
+    private static async Task ShakeHandsAsync(int port, string? name)
+    {
+        using var client = new TcpClient();
+        await client.ConnectAsync(IPAddress.Loopback, port);
+        if (name is null)
+        {
+            await client.GetStream().WriteAsync("GET / HTTP/1.1\r\n\r\n"u8.ToArray());
+            return;
+        }
+
+        await using var tls = new SslStream(client.GetStream());
+        try
+        {
+            await tls.AuthenticateAsClientAsync(new SslClientAuthenticationOptions { TargetHost = name });
+        }
+        catch (Exception exception) when (exception is AuthenticationException or IOException)
+        {
+            // There is no certificate yet, or it is the test server's.
+        }
+    }
+
+    private T Keep<T>(T started)
+        where T : IAsyncDisposable
+    {
+        _started.Add(started);
+        return started;
     }
 
     private static IEnumerable<(string Name, string Expression)> Dashboards() =>
@@ -146,7 +225,7 @@ public sealed partial class DashboardTests
     [GeneratedRegex(@"- (?:alert|record): (?<name>\S+)\s+expr: (?<expr>(?:\|\n(?:\s{10,}.*\n)+)|.*\n)", RegexOptions.None, matchTimeoutMilliseconds: 10_000)]
     private static partial Regex Rule();
 
-    [GeneratedRegex(@"\b(?!http_response_status_code|http_request_method|http_connection_state|db_operation_name)(?:gateway|http|kestrel|dotnet|db)[:_][a-z0-9_:]+", RegexOptions.None, matchTimeoutMilliseconds: 10_000)]
+    [GeneratedRegex(@"\b(?!http_response_status_code|http_request_method|http_connection_state|db_operation_name|gateway_certificate\b)(?:gateway|http|kestrel|dotnet|db)[:_][a-z0-9_:]+", RegexOptions.None, matchTimeoutMilliseconds: 10_000)]
     private static partial Regex Metric();
 
     [GeneratedRegex(@"runbook: (?<page>\S+)", RegexOptions.None, matchTimeoutMilliseconds: 10_000)]

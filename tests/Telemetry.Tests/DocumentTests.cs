@@ -1,5 +1,6 @@
 using System.Diagnostics.Metrics;
 using System.Text.RegularExpressions;
+using Gateway.Certificates;
 using Gateway.Telemetry;
 using Gateway.Tests.Harness;
 using Microsoft.Extensions.DependencyInjection;
@@ -43,9 +44,10 @@ public sealed partial class DocumentTests
         metrics.ObserveDevices(static () => 0);
         metrics.ObserveDraining(static () => false);
         metrics.ObserveTraffic(static () => (0, 0));
+        _ = new CertificateMetrics(services.GetRequiredService<IMeterFactory>(), null!, null!, TimeProvider.System);
 
         var own = instruments.Where(static instrument => instrument.Meter.Name == GatewayMetrics.MeterName).DistinctBy(static instrument => instrument.Name).ToList();
-        Assert.True(own.Count > 12);
+        Assert.True(own.Count > 18);
         foreach (var instrument in own)
         {
             Assert.Matches($@"\| `{Regex.Escape(instrument.Name)}` \| [a-z]+, `{Regex.Escape(instrument.Unit!)}` \|", page);

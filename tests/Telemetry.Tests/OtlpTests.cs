@@ -12,7 +12,7 @@ public sealed class OtlpTests
         await using var gateway = await GatewayProcess.StartAsync(
             null, $"Telemetry:Otlp:Endpoint={receiver.Url()}", "Telemetry:Otlp:MetricsInterval=00:00:01", "Telemetry:Traces:Ratio=1",
             "Telemetry:Logs:Otlp=true", "Telemetry:AccessLog:Enabled=true", "Telemetry:AccessLog:Addresses=Network", "Telemetry:Prometheus=false");
-        var device = await gateway.AddDeviceAsync();
+        var device = (await gateway.AddDevicesAsync(1))[0];
         using var visitor = gateway.CreateVisitor();
         using var response = await visitor.GetAsync(gateway.Url(device, "/some/path?token=secret"), TestContext.Current.CancellationToken);
 
@@ -37,7 +37,7 @@ public sealed class OtlpTests
     {
         await using var gateway = await GatewayProcess.StartAsync(
             null, $"Telemetry:Otlp:Endpoint=http://127.0.0.1:{RedisServer.FreePort()}", "Telemetry:Otlp:MetricsInterval=00:00:01", "Telemetry:Traces:Ratio=1", "Telemetry:Logs:Otlp=true");
-        var device = await gateway.AddDeviceAsync();
+        var device = (await gateway.AddDevicesAsync(1))[0];
         await using var app = await TestApp.StartAsync(static _ => Task.CompletedTask);
         await using var agent = gateway.StartAgent(device, app.Url.GetLeftPart(UriPartial.Authority));
         await agent.WaitForOutputAsync("Tunnel up");

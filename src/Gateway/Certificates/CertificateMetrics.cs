@@ -1,4 +1,5 @@
 using System.Diagnostics.Metrics;
+using System.Security.Cryptography.X509Certificates;
 using Gateway.Telemetry;
 
 namespace Gateway.Certificates;
@@ -26,8 +27,22 @@ internal sealed class CertificateMetrics
         _orders = meter.CreateCounter<long>("gateway.certificates.orders", "{order}", "Orders at ACME servers that came to an end, by server and error.");
         _duration = meter.CreateHistogram<double>("gateway.certificates.order.duration", "s", "How long orders took.");
         _refused = meter.CreateCounter<long>("gateway.certificates.on_demand.refused", "{handshake}", "Handshakes that could have caused an order and did not, by reason.");
-        meter.CreateObservableGauge("gateway.certificates.expiry", () => Expiries(served, managed, time), "s", "Time until a certificate that is served ends; those at first use together, the next to end.");
+        meter.CreateObservableGauge(
+            "gateway.certificates.expiry", () => Measure(served, managed, certificate => certificate.End - time.GetUtcNow()), "s",
+            "Time until a certificate that is served ends; of those at first use together, the next to end.");
+        meter.CreateObservableGauge(
+            "gateway.certificates.lifetime", () => Measure(served, managed, static certificate => certificate.End - certificate.Begin), "s",
+            "From a certificate's begin to its end; of those at first use together, the next to end.");
         meter.CreateObservableUpDownCounter("gateway.certificates.served", () => served.List().Count, "{certificate}", "Certificates that are ready for handshakes on this node.");
+    }
+
+    /// <summary>Counts from zero at each server, so that the first order is an increase to those who watch: orders are rare.</summary>
+    public void Expect(IEnumerable<Acme.AcmeDirectoryOptions> directories)
+    {
+        foreach (var directory in directories)
+        {
+            _orders.Add(0, ServerOf(directory.Url));
+        }
     }
 
     /// <summary>An order ended.</summary>
@@ -36,7 +51,7 @@ internal sealed class CertificateMetrics
     /// <param name="duration">How long it took.</param>
     public void Ordered(string directory, string? error, TimeSpan duration)
     {
-        var server = new KeyValuePair<string, object?>("server.address", new Uri(directory).Host);
+        var server = ServerOf(directory);
         if (error is null)
         {
             _orders.Add(1, server);
@@ -52,26 +67,28 @@ internal sealed class CertificateMetrics
     /// <summary>A handshake caused no order.</summary>
     public void Refused(string reason) => _refused.Add(1, new KeyValuePair<string, object?>("error.type", reason));
 
-    private static IEnumerable<Measurement<double>> Expiries(ServedCertificates served, ManagedNames managed, TimeProvider time)
+    private static KeyValuePair<string, object?> ServerOf(string directory) => new("server.address", new Uri(directory).Host);
+
+    private static IEnumerable<Measurement<double>> Measure(ServedCertificates served, ManagedNames managed, Func<X509Certificate2, TimeSpan> value)
     {
-        var now = time.GetUtcNow();
-        double? onDemand = null;
+        X509Certificate2? onDemand = null;
         foreach (var (key, certificate) in served.List())
         {
-            var left = (certificate.Certificate.End - now).TotalSeconds;
             if (managed.Contains(key) || Path.IsPathRooted(key))
             {
-                yield return new Measurement<double>(left, new KeyValuePair<string, object?>("gateway.certificate", managed.Contains(key) ? key : certificate.Names.FirstOrDefault(Other)));
+                yield return Of(certificate.Certificate, managed.Contains(key) ? key : certificate.Names.FirstOrDefault(Other));
             }
-            else
+            else if (onDemand is null || certificate.Certificate.NotAfter < onDemand.NotAfter)
             {
-                onDemand = Math.Min(onDemand ?? left, left);
+                onDemand = certificate.Certificate;
             }
         }
 
-        if (onDemand is { } next)
+        if (onDemand is not null)
         {
-            yield return new Measurement<double>(next, new KeyValuePair<string, object?>("gateway.certificate", "on-demand"));
+            yield return Of(onDemand, "on-demand");
         }
+
+        Measurement<double> Of(X509Certificate2 certificate, string name) => new(value(certificate).TotalSeconds, new KeyValuePair<string, object?>("gateway.certificate", name));
     }
 }

@@ -31,24 +31,26 @@ internal sealed partial class AccessLog : IDisposable
     public void Write(HttpContext context, VisitObserver.Visit visit, Activity? span)
     {
         var request = context.Request;
-        var address = _addresses.Of(context);
-        var line = new AccessLine(
-            _time.GetUtcNow(),
-            address.Length > 0 ? address : "-",
-            request.Method,
-            visit.Device is { } uuid ? uuid.ToString() : "-",
-            request.Path.Value ?? "",
-            request.Protocol,
-            visit.Status,
-            context.Response.ContentLength,
-            Math.Round(visit.Duration.TotalMilliseconds, 2),
-            visit.Failure ?? "-",
-            request.Headers.UserAgent.ToString(),
-            span is null ? "-" : span.TraceId.ToHexString());
+        var line = new AccessLine
+        {
+            Time = _time.GetUtcNow(),
+            ClientAddress = _addresses.Of(context),
+            Method = request.Method,
+            Device = visit.Device,
+            Path = request.Path.Value ?? "",
+            Protocol = request.Protocol,
+            Status = visit.Status,
+            ContentLength = context.Response.ContentLength,
+            DurationMs = Math.Round(visit.Duration.TotalMilliseconds, 2),
+            Failure = visit.Failure ?? "-",
+            UserAgent = request.Headers.UserAgent.ToString(),
+            TraceId = span is null ? "-" : span.TraceId.ToHexString(),
+        };
         _writer.Add(line);
         if (_logger.IsEnabled(LogLevel.Information))
         {
-            LogVisit(_logger, line.ClientAddress, line.Method, line.Device, line.Path, line.Protocol, line.Status, line.ContentLength, line.DurationMs, line.Failure, line.UserAgent, line.TraceId);
+            var (address, device) = (line.ClientAddress?.ToString() ?? "-", line.Device?.ToString() ?? "-");
+            LogVisit(_logger, address, line.Method, device, line.Path, line.Protocol, line.Status, line.ContentLength, line.DurationMs, line.Failure, line.UserAgent, line.TraceId);
         }
     }
 

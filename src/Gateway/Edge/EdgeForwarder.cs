@@ -123,7 +123,8 @@ internal sealed partial class EdgeForwarder(
 
         public Activity? Start(HttpContext context, DeviceUuid uuid)
         {
-            if (!GatewayTracing.Source.HasListeners() || GatewayTracing.Source.StartActivity(Name, ActivityKind.Client) is not { } span)
+            // Without a span of the visit, or of the hop, the request is not traced.
+            if (Activity.Current is null || GatewayTracing.Source.StartActivity(Name, ActivityKind.Client) is not { } span)
             {
                 return null;
             }
@@ -191,6 +192,12 @@ internal sealed partial class EdgeForwarder(
     {
         for (var inner = exception; inner is not null; inner = inner.InnerException)
         {
+            // A tunnel that ended before its first frame: an answer that is no HTTP, to the client, but no application has given it.
+            if (inner.InnerException is HttpIOException { HttpRequestError: HttpRequestError.ResponseEnded })
+            {
+                return false;
+            }
+
             if (inner is HttpProtocolException && inner.Message.Contains("reset the stream", StringComparison.Ordinal)
                 || inner is HttpRequestException { HttpRequestError: HttpRequestError.ConfigurationLimitExceeded or HttpRequestError.InvalidResponse })
             {

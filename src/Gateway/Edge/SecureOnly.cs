@@ -35,10 +35,16 @@ internal static class SecureOnly
 
         if (edge.RedirectToHttps && listen.Https.Length > 0)
         {
-            var port = ListenAddress.TryParse(listen.Https, out var address) ? address.EndPoint?.Port ?? 0 : 0;
+            var port = PortOf(listen);
             app.Use(next => context => fields.IsSecure(context) || IsCheck(context) ? next(context) : RedirectAsync(context, port));
         }
     }
+
+    // Before the gateway may stand what has ports of its own (a Service of Kubernetes): the origin that visitors see says so.
+    private static int PortOf(ListenerOptions listen) =>
+        Uri.TryCreate(listen.PublicOrigin.Replace('*', '0'), UriKind.Absolute, out var origin) && origin.Scheme == Uri.UriSchemeHttps ? origin.Port
+        : ListenAddress.TryParse(listen.Https, out var address) ? address.EndPoint?.Port ?? 0
+        : 0;
 
     // An ACME client on the device is checked without TLS, as the gateway's own is (RFC 8555 section 8.3).
     private static bool IsCheck(HttpContext context) => context.Request.Path.Value?.StartsWith(HttpChallenge.PathPrefix, StringComparison.Ordinal) == true;

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Gateway.Devices;
 using Gateway.Listeners;
 using Gateway.Telemetry;
 using Microsoft.AspNetCore.Http.Features;
@@ -10,7 +11,7 @@ namespace Gateway.Edge;
 /// Sees every visit from its first step to its last, and tells those who asked: a span for the one who traces, a line for
 /// the access log. When nobody asked it costs a question.
 /// </summary>
-internal sealed class VisitObserver(HostNames hosts, VisitorAddresses addresses, AccessLog accessLog)
+internal sealed class VisitObserver(HostNames hosts, DomainDirectory domains, VisitorAddresses addresses, AccessLog accessLog, TraceChoice choice)
 {
     private const string TraceParent = "traceparent";
     private const string TraceState = "tracestate";
@@ -31,7 +32,9 @@ internal sealed class VisitObserver(HostNames hosts, VisitorAddresses addresses,
 
     private static async Task TraceHopAsync(HttpContext context, RequestDelegate next)
     {
-        using var span = Start(context, "hop");
+        // A node is no stranger: what it has chosen to record is recorded here, too.
+        var parent = ParentOf(context);
+        using var span = parent.TraceFlags.HasFlag(ActivityTraceFlags.Recorded) ? GatewayTracing.Source.StartActivity("hop", ActivityKind.Server, parent) : null;
         await next(context);
         span?.SetTag("http.response.status_code", context.Response.StatusCode);
     }
@@ -41,7 +44,7 @@ internal sealed class VisitObserver(HostNames hosts, VisitorAddresses addresses,
         var started = Stopwatch.GetTimestamp();
         var notes = new VisitNotes();
         context.Features.Set(notes);
-        using var span = Start(context, MethodOf(context) ?? "HTTP");
+        using var span = Start(context);
         try
         {
             await next(context);
@@ -50,7 +53,7 @@ internal sealed class VisitObserver(HostNames hosts, VisitorAddresses addresses,
         {
             var visit = new Visit
             {
-                Device = hosts.TryGetDevice(context.Request.Host.Value, out var uuid) ? uuid : null,
+                Device = hosts.TryGetDevice(context.Request.Host.Value, out var uuid) || domains.TryGetDevice(context.Request.Host.Value, out uuid) ? uuid : null,
                 Duration = Stopwatch.GetElapsedTime(started),
                 // The visitor went before the answer was whole; 499 is what proxies have called it for long.
                 Status = context.RequestAborted.IsCancellationRequested && !context.Response.HasStarted ? StatusCodes.Status499ClientClosedRequest : context.Response.StatusCode,
@@ -68,19 +71,24 @@ internal sealed class VisitObserver(HostNames hosts, VisitorAddresses addresses,
         }
     }
 
-    // HTTP's semantic conventions, "HTTP server span". The query stays out: it is where tokens are found.
-    private static Activity? Start(HttpContext context, string name)
+    private Activity? Start(HttpContext context)
     {
         if (!GatewayTracing.Source.HasListeners())
         {
             return null;
         }
 
-        var headers = context.Request.Headers;
-        var parent = ActivityContext.TryParse(headers[TraceParent], headers[TraceState], isRemote: true, out var given) ? given : default;
-        return GatewayTracing.Source.StartActivity(name, ActivityKind.Server, parent);
+        var parent = ParentOf(context);
+        return choice.Takes(parent) ? GatewayTracing.Source.StartActivity(MethodOf(context) ?? "HTTP", ActivityKind.Server, parent) : null;
     }
 
+    private static ActivityContext ParentOf(HttpContext context)
+    {
+        var headers = context.Request.Headers;
+        return ActivityContext.TryParse(headers[TraceParent], headers[TraceState], isRemote: true, out var parent) ? parent : default;
+    }
+
+    // HTTP's semantic conventions, "HTTP server span". The query stays out: it is where tokens are found.
     private void Describe(Activity span, HttpContext context, Visit visit)
     {
         var request = context.Request;
@@ -90,9 +98,9 @@ internal sealed class VisitObserver(HostNames hosts, VisitorAddresses addresses,
         span.SetTag("server.address", request.Host.Host);
         span.SetTag("network.protocol.version", VersionOf(request.Protocol));
         span.SetTag("http.response.status_code", visit.Status);
-        if (addresses.Of(context) is { Length: > 0 } address)
+        if (addresses.Of(context) is { } address)
         {
-            span.SetTag("client.address", address);
+            span.SetTag("client.address", address.ToString());
         }
 
         if (request.Headers.UserAgent is { Count: > 0 } agent)

@@ -8,12 +8,12 @@ namespace Gateway.Edge;
 /// <summary>A visitor's address as logs and traces may show it (<c>Telemetry:AccessLog:Addresses</c>).</summary>
 internal sealed class VisitorAddresses(VisitorFields fields, IOptionsMonitor<TelemetryOptions> options)
 {
-    /// <summary>The address; empty when it is not to be shown.</summary>
-    public string Of(HttpContext context) => options.CurrentValue.AccessLog.Addresses switch
+    /// <summary>The address; null when it is not to be shown.</summary>
+    public IPAddress? Of(HttpContext context) => options.CurrentValue.AccessLog.Addresses switch
     {
-        AddressDetail.Full => fields.AddressOf(context).ToString(),
-        AddressDetail.Network => Mask(fields.AddressOf(context)).ToString(),
-        _ => "",
+        AddressDetail.Full => fields.AddressOf(context),
+        AddressDetail.Network => Mask(fields.AddressOf(context)),
+        _ => null,
     };
 
     /// <summary>The first 24 bits of IPv4, or the first 48 of IPv6; the rest is zero.</summary>

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Diagnostics;
 using System.Net;
+using Gateway.Telemetry;
 using Microsoft.Extensions.Options;
 
 namespace Gateway.Edge;
@@ -84,12 +85,23 @@ internal sealed class VisitorFields(IOptions<EdgeOptions> options)
     // so that an application's log always has one to name.
     private static void WriteTrace(HttpContext context, HttpRequestMessage request)
     {
-        if (!TryPassSpan(request) && (context.Request.Headers[TraceParent] is not [{ } given] || !ActivityContext.TryParse(given, null, out _)))
+        if (TryPassSpan(request))
+        {
+            return;
+        }
+
+        if (context.Request.Headers[TraceParent] is not [{ } given] || !ActivityContext.TryParse(given, null, out var visitors))
         {
             // Not sampled: nobody records it here.
             request.Headers.Remove(TraceParent);
             request.Headers.Remove("tracestate");
             request.Headers.TryAddWithoutValidation(TraceParent, $"00-{ActivityTraceId.CreateRandom()}-{ActivitySpanId.CreateRandom()}-00");
+        }
+        else if (GatewayTracing.Source.HasListeners() && visitors.TraceFlags != ActivityTraceFlags.None)
+        {
+            // Who traces decides what is recorded: other nodes and the agent take this gateway's word for it, not the visitor's.
+            request.Headers.Remove(TraceParent);
+            request.Headers.TryAddWithoutValidation(TraceParent, $"00-{visitors.TraceId}-{visitors.SpanId}-00");
         }
     }
 

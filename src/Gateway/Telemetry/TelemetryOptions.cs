@@ -41,7 +41,7 @@ internal sealed class TelemetryOptions
     /// <summary>Traces need an <see cref="OtlpOptions.Endpoint"/>.</summary>
     internal sealed class TraceOptions
     {
-        /// <summary>The share of requests that is traced, 0 to 1. Default 0.01. Every node and every replica decides alike, by the trace's id.</summary>
+        /// <summary>The share of requests that is traced, 0 to 1. Default 0.01. It is decided once, where the visitor comes in.</summary>
         public double Ratio { get; set; } = 0.01;
 
         /// <summary>

@@ -27,6 +27,8 @@ internal static class TelemetryRoom
         services.AddOptions<TelemetryOptions>().BindConfiguration(TelemetryOptions.Section).ValidateOnStart();
         services.AddSingleton<IValidateOptions<TelemetryOptions>, TelemetryOptions.Validator>();
 
+        services.AddSingleton<TraceChoice>();
+
         // What is composed depends on it; a value that is wrong is said when the gateway starts.
         var options = builder.Configuration.GetSection(TelemetryOptions.Section).Get<TelemetryOptions>() ?? new TelemetryOptions();
         AddLogs(builder.Logging, options, builder.Configuration.GetSection("Logging"));
@@ -38,7 +40,7 @@ internal static class TelemetryRoom
             telemetry.WithMetrics(metrics => AddMetrics(metrics, options, hasReceiver));
             if (hasReceiver && options.Traces.Ratio > 0)
             {
-                telemetry.WithTracing(traces => AddTraces(traces, options));
+                telemetry.WithTracing(traces => AddTraces(traces, options.Otlp));
             }
 
             if (hasReceiver && options.Logs.Otlp)
@@ -58,7 +60,7 @@ internal static class TelemetryRoom
         metrics
             .AddMeter([GatewayMetrics.MeterName, .. MetricViews.Meters])
             .AddView(MetricViews.Choose)
-            .SetExemplarFilter(ExemplarFilterType.TraceBased);
+            .SetExemplarFilter(hasReceiver && options.Traces.Ratio > 0 ? ExemplarFilterType.TraceBased : ExemplarFilterType.AlwaysOff);
         if (options.Prometheus)
         {
             metrics.AddPrometheusExporter();
@@ -74,16 +76,13 @@ internal static class TelemetryRoom
         }
     }
 
-    private static void AddTraces(TracerProviderBuilder traces, TelemetryOptions options)
+    private static void AddTraces(TracerProviderBuilder traces, TelemetryOptions.OtlpOptions receiver)
     {
-        // By the trace's id: nodes that see the same trace decide alike, and a visitor's wish to be recorded counts for nothing.
-        var ratio = new TraceIdRatioBasedSampler(options.Traces.Ratio);
+        // What is not to be recorded does not get as far as a span (TraceChoice).
         traces
             .AddSource(GatewayTracing.SourceName)
-            .SetSampler(options.Traces.FollowVisitors
-                ? new ParentBasedSampler(ratio)
-                : new ParentBasedSampler(ratio, remoteParentSampled: ratio, remoteParentNotSampled: ratio))
-            .AddOtlpExporter(otlp => Configure(otlp, options.Otlp, "traces"));
+            .SetSampler(new AlwaysOnSampler())
+            .AddOtlpExporter(otlp => Configure(otlp, receiver, "traces"));
     }
 
     private static void Configure(OtlpExporterOptions exporter, TelemetryOptions.OtlpOptions options, string signal)

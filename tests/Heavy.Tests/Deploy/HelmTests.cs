@@ -2,10 +2,13 @@ using System.IO.Compression;
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using Gateway.Admin.CommandLine;
+using Gateway.Listeners;
 using Gateway.Tests.Harness;
 using k8s;
 using k8s.Models;
-using Microsoft.Extensions.Configuration;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Options;
 
 namespace Gateway.Tests.Deploy;
 
@@ -26,12 +29,34 @@ public sealed partial class HelmTests : IDisposable
             "networkPolicy.egress[0].ports[0].port=6379", "topologySpread.whenUnsatisfiable=DoNotSchedule", "service.loadBalancerSourceRanges={192.0.2.0/24}", "priorityClassName=high",
             "nodeSelector.disk=ssd", "podLabels.a=b", "config.Edge.ResponseTimeout=00:02:00", "tolerations[0].operator=Exists", "serviceAccount.annotations.a=b", "podAnnotations.a=b",
         ],
+        ["ACME"] =
+        [
+            "domains={devices.example.com}", "redis.existingSecret=redis", "tls.acme.enabled=true", "tls.acme.acceptTerms=true", "tls.acme.email=ops@example.com", "tls.onDemand=true",
+            "tls.acme.directory=https://ca.example.com/dir", "admin.existingSecret=operator", "service.httpsPort=8443", "startup.timeoutSeconds=300",
+        ],
+        ["ACME without DNS"] =
+        [
+            "domains={devices.example.com}", "redis.bundled.enabled=true", "tls.acme.enabled=true", "tls.acme.acceptTerms=true", "tls.acme.challenge=TlsAlpn", "tls.onDemand=true",
+            "tls.encryptionKey.existingSecret=keys",
+        ],
         ["cert-manager"] = ["domains={devices.example.com}", "redis.existingSecret=redis", "tls.certManager.enabled=true", "tls.certManager.issuerName=letsencrypt", "service.httpPort=0"],
         ["TLS ends before"] =
         [
             "domains={devices.example.com}", "redis.existingSecret=redis", "service.type=ClusterIP", "gatewayApi.enabled=true", "gatewayApi.parentRefs[0].name=edge",
             "ingress.enabled=true", "ingress.className=nginx", "ingress.tlsSecret=wildcard", "drain.delaySeconds=0", "podDisruptionBudget.enabled=false", "networkPolicy.enabled=false",
         ],
+    };
+
+    /// <summary>What visitors see of each.</summary>
+    private static readonly Dictionary<string, string> Origins = new(StringComparer.Ordinal)
+    {
+        ["the least"] = "http://*.devices.example.com",
+        ["production"] = "https://*.a.example.com",
+        ["everything"] = "https://*.devices.example.com",
+        ["ACME"] = "https://*.devices.example.com:8443",
+        ["ACME without DNS"] = "https://*.devices.example.com",
+        ["cert-manager"] = "https://*.devices.example.com",
+        ["TLS ends before"] = "https://*.devices.example.com",
     };
 
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("gateway-helm-");
@@ -68,7 +93,7 @@ public sealed partial class HelmTests : IDisposable
         var deployment = objects.OfType<V1Deployment>().Single();
         AssertServes(deployment.Spec.Template.Spec, Matrix[name]);
         Assert.Equal(!Matrix[name].Contains("podDisruptionBudget.enabled=false"), objects.OfType<V1PodDisruptionBudget>().Any());
-        AssertConfigured(objects.OfType<V1ConfigMap>().Single(static map => map.Data.ContainsKey("gateway.json")).Data["gateway.json"]);
+        AssertConfigured(objects.OfType<V1ConfigMap>().Single(static map => map.Data.ContainsKey("gateway.json")).Data["gateway.json"], deployment.Spec.Template.Spec, Origins[name]);
 
         // Nothing but the gateway's pods is an endpoint of its services.
         var selector = objects.OfType<V1Service>().First(static service => service.Name().EndsWith("gateway", StringComparison.Ordinal)).Spec.Selector;
@@ -95,6 +120,13 @@ public sealed partial class HelmTests : IDisposable
     [InlineData("issuerName", "domains={a.example.com}", "replicaCount=1", "tls.certManager.enabled=true")]
     [InlineData("traceRatio", "domains={a.example.com}", "replicaCount=1", "otlp.traceRatio=2")]
     [InlineData("type", "domains={a.example.com}", "replicaCount=1", "service.type=Balancer")]
+    [InlineData("acceptTerms", "domains={a.example.com}", "redis.existingSecret=a", "tls.acme.enabled=true")]
+    [InlineData("challenge", "domains={a.example.com}", "redis.existingSecret=a", "tls.acme.challenge=Mail")]
+    [InlineData("need Redis", "domains={a.example.com}", "replicaCount=1", "tls.acme.enabled=true", "tls.acme.acceptTerms=true")]
+    [InlineData("excludes tls.existingSecret", "domains={a.example.com}", "redis.existingSecret=a", "tls.existingSecret=b", "tls.acme.enabled=true", "tls.acme.acceptTerms=true")]
+    [InlineData("needs a certificate to begin with", "domains={a.example.com}", "redis.existingSecret=a", "tls.onDemand=true", "tls.acme.acceptTerms=true")]
+    [InlineData("set tls.acme.acceptTerms=true", "domains={a.example.com}", "redis.existingSecret=a", "tls.existingSecret=b", "tls.onDemand=true")]
+    [InlineData("goes on to service.httpPort", "domains={a.example.com}", "replicaCount=1", "ingress.enabled=true", "tls.existingSecret=b", "service.httpPort=0")]
     [InlineData("parentRefs", "domains={a.example.com}", "replicaCount=1", "gatewayApi.enabled=true")]
     [InlineData("More than one replica needs Redis", "domains={a.example.com}")]
     [InlineData("exclude each other", "domains={a.example.com}", "redis.existingSecret=a", "redis.bundled.enabled=true")]
@@ -167,17 +199,35 @@ public sealed partial class HelmTests : IDisposable
         }
     }
 
-    // The program itself reads what the chart wrote: a key that it does not know would be refused.
-    private void AssertConfigured(string json)
+    /// <summary>
+    /// The program itself takes what the chart wrote: a key that it does not know, or a value that it refuses at its start, fails here. Secrets
+    /// are as the pod mounts them, the certificate's paths aside.
+    /// </summary>
+    private void AssertConfigured(string json, V1PodSpec pod, string origin)
     {
         var file = Path.Combine(_folder.FullName, "gateway.json");
-        File.WriteAllText(file, json);
-        using var configuration = new ConfigurationManager();
-        GatewayConfiguration.Add(configuration, file, []);
-        Assert.NotEmpty(configuration.GetSection("Edge:Domains").GetChildren());
-        Assert.True(TimeSpan.TryParse(configuration["Listen:DrainTimeout"], System.Globalization.CultureInfo.InvariantCulture, out var drain) && drain == TimeSpan.FromSeconds(30));
-        Assert.True(JsonDocument.Parse(json).RootElement.ValueKind == JsonValueKind.Object);
+        File.WriteAllText(file, json.Replace("/etc/gateway-tls/tls.crt", TestCertificates.Shared.CertificateFile, StringComparison.Ordinal).Replace("/etc/gateway-tls/tls.key", TestCertificates.Shared.KeyFile, StringComparison.Ordinal));
+        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        var secrets = pod.Volumes.SingleOrDefault(static volume => volume.Name == "secrets")?.Projected.Sources.SelectMany(static source => source.Secret.Items).Select(static item => item.Path).ToList() ?? [];
+        GatewayConfiguration.Add(builder.Configuration, file, [.. secrets.Select(static path => $"{path.Replace("__", ":", StringComparison.Ordinal)}={Secret(path)}"), .. secrets.Contains("Cluster__Secret") ? ["Cluster:Advertise=10.0.0.5:8444"] : Array.Empty<string>()]);
+        using var app = (IDisposable)Program.Build(builder);
+        var services = ((WebApplication)app).Services;
+        services.GetRequiredService<IStartupValidator>().Validate();
+        var listen = services.GetRequiredService<IOptions<ListenerOptions>>().Value;
+        Assert.Equal(TimeSpan.FromSeconds(30), listen.DrainTimeout);
+
+        // Each listener has its port, and who comes without TLS is sent to the Service's, not to the container's.
+        var ports = pod.Containers[0].Ports.Select(static port => port.Name).ToList();
+        Assert.Equal((listen.Http.Length > 0, listen.Https.Length > 0), (ports.Contains("http"), ports.Contains("https")));
+        Assert.Equal(origin, listen.PublicOrigin);
     }
+
+    private static string Secret(string path) => path switch
+    {
+        "Storage__Redis" => "redis:6379",
+        "Certificates__EncryptionKey" => Convert.ToBase64String(new byte[32]),
+        _ => new string('s', 48),
+    };
 
     private static V1PodSpec? PodOf(object manifest) => manifest switch
     {

@@ -136,7 +136,6 @@ public sealed class ImageTests : IAsyncDisposable
                 [
                     Mount("/proc", "proc", "proc"),
                     Mount("/dev", "tmpfs", "tmpfs", "nosuid", "mode=755"),
-                    Mount("/tmp", "tmpfs", "tmpfs", "nosuid", "nodev", "mode=1777"),
                     .. data is null ? Array.Empty<object>() : [Mount("/var/lib/gateway", "bind", data, "bind", "rw")],
                 ],
                 linux = new { namespaces = new[] { new { type = "pid" }, new { type = "mount" }, new { type = "ipc" }, new { type = "uts" } } },

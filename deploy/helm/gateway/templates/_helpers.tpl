@@ -35,6 +35,33 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- else -}}{{ .Values.tls.existingSecret }}{{- end -}}
 {{- end -}}
 
+{{/* Whether the gateway listens with TLS. */}}
+{{- define "gateway.tls" -}}
+{{- if or (include "gateway.tlsSecret" .) .Values.tls.acme.enabled -}}true{{- end -}}
+{{- end -}}
+
+{{/* Whether the gateway orders certificates, and keeps their keys in Redis. */}}
+{{- define "gateway.orders" -}}
+{{- if or .Values.tls.acme.enabled .Values.tls.onDemand -}}true{{- end -}}
+{{- end -}}
+
+{{/* Whether the gateway answers DNS. */}}
+{{- define "gateway.dns" -}}
+{{- if and .Values.tls.acme.enabled .Values.tls.acme.dnsService (eq .Values.tls.acme.challenge "Dns") -}}true{{- end -}}
+{{- end -}}
+
+{{- define "gateway.encryptionSecret" -}}
+{{- default (printf "%s-certificates" (include "gateway.fullname" .)) .Values.tls.encryptionKey.existingSecret -}}
+{{- end -}}
+
+{{/* What visitors see: the Service's ports, not the containers'. */}}
+{{- define "gateway.origin" -}}
+{{- $scheme := "http" -}}{{- $port := int .Values.service.httpPort -}}{{- $usual := 80 -}}
+{{- if include "gateway.tls" . -}}{{- $scheme = "https" -}}{{- $port = int .Values.service.httpsPort -}}{{- $usual = 443 -}}
+{{- else if or .Values.ingress.enabled .Values.gatewayApi.enabled -}}{{- $scheme = ternary "https" "http" (or .Values.gatewayApi.enabled (ne .Values.ingress.tlsSecret "")) -}}{{- $port = 0 -}}{{- end -}}
+{{- $scheme -}}://*.{{ first .Values.domains }}{{ if not (has $port (list 0 $usual)) }}:{{ $port }}{{ end }}
+{{- end -}}
+
 {{- define "gateway.redisSecret" -}}
 {{- if .Values.redis.existingSecret -}}{{ .Values.redis.existingSecret }}
 {{- else if .Values.redis.bundled.enabled -}}{{ include "gateway.fullname" . }}-redis{{- end -}}
@@ -53,8 +80,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and (not (include "gateway.redisSecret" .)) (or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1)) -}}
 {{- fail "More than one replica needs Redis: set redis.existingSecret (a secret with a connection string), or redis.bundled.enabled for trying out, or replicaCount=1." -}}
 {{- end -}}
-{{- if and (not (include "gateway.tlsSecret" .)) (eq (int .Values.service.httpPort) 0) -}}
-{{- fail "There is nothing to listen on: set tls.existingSecret, tls.certManager.enabled, or service.httpPort." -}}
+{{- if and (not (include "gateway.tls" .)) (eq (int .Values.service.httpPort) 0) -}}
+{{- fail "There is nothing to listen on: set tls.existingSecret, tls.certManager.enabled, tls.acme.enabled, or service.httpPort." -}}
+{{- end -}}
+{{- if and .Values.tls.acme.enabled (include "gateway.tlsSecret" .) -}}
+{{- fail "tls.acme.enabled excludes tls.existingSecret and tls.certManager.enabled: leave one out." -}}
+{{- end -}}
+{{- if and (include "gateway.orders" .) (not (include "gateway.redisSecret" .)) -}}
+{{- fail "Certificates that the gateway orders need Redis: set redis.existingSecret, or redis.bundled.enabled for trying out." -}}
+{{- end -}}
+{{- if and .Values.tls.onDemand (not .Values.tls.acme.acceptTerms) -}}
+{{- fail "tls.onDemand orders from an ACME server: read its terms of service and set tls.acme.acceptTerms=true." -}}
+{{- end -}}
+{{- if and .Values.tls.onDemand (not (include "gateway.tls" .)) -}}
+{{- fail "tls.onDemand needs a certificate to begin with: set tls.existingSecret, tls.certManager.enabled or tls.acme.enabled." -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (eq (int .Values.service.httpPort) 0) -}}
+{{- fail "The Ingress ends TLS and goes on to service.httpPort: set it." -}}
 {{- end -}}
 {{- if and .Values.redis.existingSecret .Values.redis.bundled.enabled -}}
 {{- fail "redis.existingSecret and redis.bundled.enabled exclude each other: leave one out." -}}
@@ -68,10 +110,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/* gateway.json: the chart's settings, then the user's. */}}
 {{- define "gateway.config" -}}
-{{- $tls := include "gateway.tlsSecret" . -}}
 {{- $config := dict
   "Edge" (dict "Domains" .Values.domains)
-  "Listen" (dict "Http" (ternary "*:8080" "" (gt (int .Values.service.httpPort) 0)) "Https" (ternary "*:8443" "" (ne $tls "")) "Admin" "*:8081"
+  "Listen" (dict "Http" (ternary "*:8080" "" (gt (int .Values.service.httpPort) 0)) "Https" (ternary "*:8443" "" (ne (include "gateway.tls" .) "")) "Admin" "*:8081" "PublicOrigin" (include "gateway.origin" .)
     "DrainDelay" (include "gateway.duration" .Values.drain.delaySeconds) "DrainTimeout" (include "gateway.duration" .Values.drain.timeoutSeconds))
   "Storage" (dict "DataDirectory" "/var/lib/gateway")
   "Telemetry" (dict "Logs" (dict "Format" "Json") "Otlp" (dict "Endpoint" .Values.otlp.endpoint) "Traces" (dict "Ratio" .Values.otlp.traceRatio))
@@ -79,8 +120,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if include "gateway.redisSecret" . -}}
 {{- $_ := set $config "Cluster" (dict "Listen" "*:8444") -}}
 {{- end -}}
-{{- if $tls -}}
-{{- $_ := set $config "Certificates" (dict "File" "/etc/gateway-tls/tls.crt" "KeyFile" "/etc/gateway-tls/tls.key") -}}
+{{- $certificates := dict -}}
+{{- if include "gateway.tlsSecret" . -}}
+{{- $certificates = dict "Source" "Files" "File" "/etc/gateway-tls/tls.crt" "KeyFile" "/etc/gateway-tls/tls.key" -}}
+{{- end -}}
+{{- if .Values.tls.acme.enabled -}}
+{{- $certificates = dict "Source" "Acme" -}}
+{{- end -}}
+{{- if include "gateway.orders" . -}}
+{{- $acme := dict "AcceptTerms" .Values.tls.acme.acceptTerms "Email" .Values.tls.acme.email "Challenge" .Values.tls.acme.challenge -}}
+{{- with .Values.tls.acme.directory -}}{{- $_ := set $acme "Directories" (list (dict "Url" .)) -}}{{- end -}}
+{{- if include "gateway.dns" . -}}{{- $_ := set $acme "Dns" (dict "Listen" "*:8053") -}}{{- end -}}
+{{- $_ := set $certificates "Acme" $acme -}}
+{{- end -}}
+{{- if .Values.tls.onDemand -}}{{- $_ := set $certificates "OnDemand" (dict "Enabled" true) -}}{{- end -}}
+{{- if $certificates -}}
+{{- $_ := set $config "Certificates" $certificates -}}
 {{- end -}}
 {{- mustMergeOverwrite $config (deepCopy .Values.config) | mustToPrettyJson -}}
 {{- end -}}

@@ -13,15 +13,23 @@ namespace Gateway.Certificates.Shared;
 /// </summary>
 internal sealed partial class CertificateRenewal(
     RedisConnection redis, CertificateStore store, CertificateIssuance issuance, ManagedNames managed, OnDemandNames onDemand, IOptions<CertificateOptions> options,
-    IOptions<ListenerOptions> listen, TimeProvider time, ILogger<CertificateRenewal> logger) : BackgroundService
+    CertificateMetrics metrics, IOptions<ListenerOptions> listen, TimeProvider time, ILogger<CertificateRenewal> logger) : BackgroundService
 {
     private const int AtOnce = 4;
     private const int DueAtOnce = 100;
 
     private readonly AcmeOptions _acme = options.Value.Acme;
 
-    public override Task StartAsync(CancellationToken cancellationToken) =>
-        options.Value.UsesAcme && listen.Value.Https.Length > 0 ? base.StartAsync(cancellationToken) : Task.CompletedTask;
+    public override Task StartAsync(CancellationToken cancellationToken)
+    {
+        if (!options.Value.UsesAcme || listen.Value.Https.Length == 0)
+        {
+            return Task.CompletedTask;
+        }
+
+        metrics.Expect(_acme.EffectiveDirectories);
+        return base.StartAsync(cancellationToken);
+    }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
