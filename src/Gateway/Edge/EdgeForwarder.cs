@@ -182,8 +182,22 @@ internal sealed partial class EdgeForwarder(
             ForwarderError.RequestCreation => Failure.BadRequest,
             ForwarderError.RequestBodyClient => Failure.BadRequest,
             ForwarderError.ResponseHeaders => Failure.AppBroken,
-            _ => IsOfThisExchange(exception) ? Failure.AppBroken : Failure.TunnelLost,
+            _ => !IsEndOfTunnel(exception) && IsOfThisExchange(exception) ? Failure.AppBroken : Failure.TunnelLost,
         };
+    }
+
+    // A tunnel that ended before its first frame looks like an answer that is no HTTP, but no application has given it.
+    private static bool IsEndOfTunnel(Exception? exception)
+    {
+        for (var inner = exception; inner is not null; inner = inner.InnerException)
+        {
+            if (inner is HttpIOException { HttpRequestError: HttpRequestError.ResponseEnded })
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     // The device reset this one stream (RFC 9113 section 5.4.2), or its answer's head is too large: its tunnel lives.
@@ -192,12 +206,6 @@ internal sealed partial class EdgeForwarder(
     {
         for (var inner = exception; inner is not null; inner = inner.InnerException)
         {
-            // A tunnel that ended before its first frame: an answer that is no HTTP, to the client, but no application has given it.
-            if (inner.InnerException is HttpIOException { HttpRequestError: HttpRequestError.ResponseEnded })
-            {
-                return false;
-            }
-
             if (inner is HttpProtocolException && inner.Message.Contains("reset the stream", StringComparison.Ordinal)
                 || inner is HttpRequestException { HttpRequestError: HttpRequestError.ConfigurationLimitExceeded or HttpRequestError.InvalidResponse })
             {
