@@ -40,7 +40,7 @@ internal sealed class AppUpload : HttpMessageInvoker
             return new AppUpload(handler, null);
         }
 
-        var body = new UploadBody(context.Request.Body, null);
+        var body = new UploadBody(context.Request.BodyReader, null);
         context.Request.Body = body;
         return new AppUpload(handler, body);
     }

@@ -33,7 +33,7 @@ public static class PromptRequest
         }
 
         // At a second attempt the body of the first one is there, and may have been ended.
-        var body = new UploadBody(context.Request.Body is UploadBody { HasBeenRead: false } former ? former.Inner : context.Request.Body, progressed);
+        var body = new UploadBody(context.Request.Body is UploadBody { HasBeenRead: false } former ? former.Reader : context.Request.BodyReader, progressed);
         context.Request.Body = body;
         context.Response.RegisterForDispose(body);
         return new Invoker(invoker, body);
