@@ -13,7 +13,7 @@ public sealed partial class DocumentTests
     [Fact]
     public void Every_link_leads_to_a_file()
     {
-        var pages = Directory.GetFiles(Repository.File("docs"), "*.md", SearchOption.AllDirectories).Append(Repository.File("README.md")).Append(Repository.File("deploy/helm/gateway/README.md")).ToList();
+        var pages = Directory.GetFiles(Repository.File("docs"), "*.md", SearchOption.AllDirectories).Append(Repository.File("README.md")).Append(Repository.File("THREATS.md")).Append(Repository.File("SECURITY.md")).Append(Repository.File("deploy/helm/gateway/README.md")).ToList();
         Assert.True(pages.Count > 20);
         foreach (var page in pages)
         {
