@@ -43,6 +43,8 @@ public sealed partial class DocumentTests
         metrics.ObserveStore(static () => true);
         metrics.ObserveDevices(static () => 0);
         metrics.ObserveDraining(static () => false);
+        metrics.ObserveVisitors(static () => 0);
+        metrics.ObserveMemory(static () => 0, static () => false);
         metrics.ObserveTraffic(static () => (0, 0));
         _ = new CertificateMetrics(services.GetRequiredService<IMeterFactory>(), null!, null!, TimeProvider.System);
 
