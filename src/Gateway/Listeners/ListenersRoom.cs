@@ -82,7 +82,7 @@ internal static partial class ListenersRoom
         var hosts = services.GetRequiredService<HostNames>();
         var usesAcme = services.GetRequiredService<IOptions<CertificateOptions>>().Value.UsesAcme;
         var logger = services.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(ProxyProtocol).Namespace!);
-        var budget = services.GetRequiredService<ConnectionBudget>();
+        var connections = services.GetRequiredService<ConnectionBudget>();
         var limits = kestrel.Limits;
         limits.MaxRequestHeadersTotalSize = listen.MaxRequestHeadersKib * 1024;
         limits.MaxRequestLineSize = Math.Min(16, listen.MaxRequestHeadersKib) * 1024;
@@ -159,7 +159,7 @@ internal static partial class ListenersRoom
 
                 if (audience == Public)
                 {
-                    endpoint.UseConnectionBudget(budget);
+                    endpoint.UseConnectionBudget(connections);
                 }
 
                 if (tls is not null)

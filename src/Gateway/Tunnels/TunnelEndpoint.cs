@@ -90,19 +90,20 @@ internal sealed partial class TunnelEndpoint(
         }
 
         using var watched = watch;
-        if (!budget.TryConnect(watch.Use))
-        {
-            metrics.TunnelConnect(GatewayMetrics.Connect.TooOften);
-            context.Response.Headers.RetryAfter = "10";
-            await TunnelRefusal.WriteAsync(context, StatusCodes.Status429TooManyRequests, "The device dials too often; dial again later.");
-            return;
-        }
-
         context.Response.Headers[TunnelProtocol.NodeHeader] = node.Id;
         if (Avoids(context, node.Id) && node.HasOther)
         {
             metrics.TunnelConnect(GatewayMetrics.Connect.Elsewhere);
             await TunnelRefusal.WriteAsync(context, StatusCodes.Status409Conflict, "This node has a tunnel of the device; dial again to reach another one.");
+            return;
+        }
+
+        // Those that are led elsewhere are no tunnels.
+        if (!budget.TryConnect(watch.Use))
+        {
+            metrics.TunnelConnect(GatewayMetrics.Connect.TooOften);
+            context.Response.Headers.RetryAfter = "10";
+            await TunnelRefusal.WriteAsync(context, StatusCodes.Status429TooManyRequests, "The device dials too often; dial again later.");
             return;
         }
 
