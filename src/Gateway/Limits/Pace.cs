@@ -1,8 +1,11 @@
+using System.Runtime.InteropServices;
+
 namespace Gateway.Limits;
 
 /// <summary>How often something may happen: so many times in a period, and as many at once.</summary>
 /// <param name="Interval">Ticks of the clock from one to the next on average; 0 for no limit.</param>
 /// <param name="Burst">Ticks that may be used up at once.</param>
+[StructLayout(LayoutKind.Auto)]
 internal readonly record struct PaceLimit(long Interval, long Burst)
 {
     /// <summary>So many in a second, on average of <paramref name="period"/>, or in a period of their own; 0 for no limit.</summary>

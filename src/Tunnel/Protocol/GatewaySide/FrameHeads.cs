@@ -1,12 +1,15 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 
 namespace Tunnel.Protocol.GatewaySide;
 
 /// <summary>The head of a frame of HTTP/2 (RFC 9113 section 4.1).</summary>
+[StructLayout(LayoutKind.Auto)]
 internal readonly record struct FrameHead(int Length, byte Type, byte Flags);
 
 /// <summary>Finds the heads of frames in a stream of bytes, however it is cut.</summary>
 /// <param name="preface">Bytes before the first frame.</param>
+[StructLayout(LayoutKind.Auto)]
 internal struct FrameHeads(int preface)
 {
     private const int HeadLength = 9;
