@@ -19,17 +19,21 @@ internal static class Dial
     /// <summary>The whole answer to one request, to the end of its connection; empty when the connection was closed at once.</summary>
     public static async Task<string> AskAsync(string address, TestGateway gateway, string host, string fields = "")
     {
-        await using var visitor = await FromAsync(address, gateway.HttpPort);
+        RawConnection? visitor = null;
         try
         {
+            visitor = await FromAsync(address, gateway.HttpPort);
             await visitor.SendAsync($"GET / HTTP/1.1\r\nHost: {host}\r\n{fields}Connection: close\r\n\r\n");
+            return await visitor.ReadToEndAsync();
         }
-        catch (IOException)
+        catch (Exception exception) when (exception is IOException or SocketException { SocketErrorCode: SocketError.ConnectionReset })
         {
             return "";
         }
-
-        return await visitor.ReadToEndAsync();
+        finally
+        {
+            await (visitor?.DisposeAsync() ?? ValueTask.CompletedTask);
+        }
     }
 
     /// <summary>The status of an answer; 0 for none.</summary>

@@ -1,3 +1,4 @@
+using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
 
 namespace Gateway.Limits;
@@ -9,7 +10,7 @@ internal static class LimitsRoom
         var services = builder.Services;
         services.AddOptions<LimitOptions>().BindConfiguration(LimitOptions.Section).ValidateOnStart();
         services.AddSingleton<IValidateOptions<LimitOptions>, LimitOptions.Validator>();
-        services.AddSingleton<MemoryUse>();
+        services.TryAddSingleton<MemoryUse>();
         services.AddSingleton<NodeBudget>();
         services.AddSingleton<ConnectionBudget>();
         services.AddSingleton<MemoryWatch>();

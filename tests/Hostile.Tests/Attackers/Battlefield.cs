@@ -39,6 +39,9 @@ public sealed class Battlefield : IAsyncLifetime
                 while (!context.RequestAborted.IsCancellationRequested)
                 {
                     await context.Response.Body.WriteAsync(part, context.RequestAborted);
+
+                    // Writing to nobody takes no time: fifty of them would leave no thread to tell them.
+                    await Task.Delay(1, context.RequestAborted);
                 }
             }
 

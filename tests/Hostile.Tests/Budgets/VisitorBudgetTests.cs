@@ -171,15 +171,17 @@ public sealed class VisitorBudgetTests
 
         var bytes = new byte[16];
         bytes[0] = 0x20;
+        var most = 0;
         for (var i = 0; i < 4 * VisitorBudgets.Capacity; i++)
         {
             System.Buffers.Binary.BinaryPrimitives.WriteInt32BigEndian(bytes.AsSpan(4), i);
             var use = visitors.Find(new IPAddress(bytes))!;
             Assert.True(use.TryEnter(1));
             use.Leave();
+            most = Math.Max(most, visitors.Count);
         }
 
-        Assert.InRange(visitors.Count, 1, VisitorBudgets.Capacity);
+        Assert.InRange(most, 1, VisitorBudgets.Capacity);
     }
 
     [Fact]
