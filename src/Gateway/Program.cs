@@ -4,6 +4,7 @@ using Gateway.Certificates;
 using Gateway.Cluster;
 using Gateway.Devices;
 using Gateway.Edge;
+using Gateway.Limits;
 using Gateway.Listeners;
 using Gateway.Storage;
 using Gateway.Telemetry;
@@ -20,6 +21,7 @@ internal static class Program
     public static WebApplication Build(WebApplicationBuilder builder)
     {
         builder.AddTelemetry();
+        builder.AddLimits();         // what visitors, devices and this node may have
         builder.AddStorage();        // Redis, or the embedded server
         builder.AddDevices();
         builder.AddTunnels();

@@ -45,7 +45,7 @@ public sealed partial class DashboardTests : IAsyncDisposable
         [
             .. pebble.Settings("TlsAlpn").Select(static pair => $"{pair.Key}={pair.Value}"), $"Storage:Redis={redis.ConnectionString}", "Certificates:OnDemand:Enabled=true", $"Listen:Https=127.0.0.1:{https}",
             $"Cluster:Node=node-{node}", $"Cluster:Listen=127.0.0.1:{RedisServer.FreePort()}", "Cluster:Secret=a-secret-that-the-two-nodes-of-this-test-share",
-            "Devices:CacheTtl=00:00:00.100", "Edge:HoldTime=00:00:00.300", $"Telemetry:Otlp:Endpoint={receiver.Url()}", "Telemetry:Traces:Ratio=1",
+            "Devices:CacheTtl=00:00:00.100", "Limits:Device:ConnectsPerMinute=0", "Edge:HoldTime=00:00:00.300", $"Telemetry:Otlp:Endpoint={receiver.Url()}", "Telemetry:Traces:Ratio=1",
         ];
         var near = Keep(await GatewayProcess.StartAsync(null, Settings(1, tlsPort)));
         var far = Keep(await GatewayProcess.StartAsync(null, Settings(2, RedisServer.FreePort())));

@@ -13,7 +13,7 @@ public sealed partial class DocumentTests
     [Fact]
     public void Every_link_leads_to_a_file()
     {
-        var pages = Directory.GetFiles(Repository.File("docs"), "*.md", SearchOption.AllDirectories).Append(Repository.File("README.md")).Append(Repository.File("deploy/helm/gateway/README.md")).ToList();
+        var pages = Directory.GetFiles(Repository.File("docs"), "*.md", SearchOption.AllDirectories).Append(Repository.File("README.md")).Append(Repository.File("THREATS.md")).Append(Repository.File("SECURITY.md")).Append(Repository.File("deploy/helm/gateway/README.md")).ToList();
         Assert.True(pages.Count > 20);
         foreach (var page in pages)
         {
@@ -43,6 +43,8 @@ public sealed partial class DocumentTests
         metrics.ObserveStore(static () => true);
         metrics.ObserveDevices(static () => 0);
         metrics.ObserveDraining(static () => false);
+        metrics.ObserveVisitors(static () => 0);
+        metrics.ObserveMemory(static () => 0, static () => false);
         metrics.ObserveTraffic(static () => (0, 0));
         _ = new CertificateMetrics(services.GetRequiredService<IMeterFactory>(), null!, null!, TimeProvider.System);
 

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using Gateway.Limits;
 using Gateway.Storage;
 using Tunnel.Protocol;
 
@@ -24,6 +25,9 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
     /// <param name="Routes">Where its tunnels are; empty when it has none.</param>
     /// <param name="PublicUrlClosed">Is cancelled when the public URL is switched off or the device is removed.</param>
     public sealed record Known(DeviceRecord? Record, ImmutableArray<DeviceRoute> Routes, long ReadAt, bool Overtaken, CancellationToken PublicUrlClosed);
+
+    /// <summary>What visitors and tunnels of the device are under way on this node.</summary>
+    public DeviceUse Use { get; } = new();
 
     /// <summary>What was read last; null before the first answer.</summary>
     public Known? Last => Volatile.Read(ref _known);
@@ -252,6 +256,9 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
         private readonly CancellationTokenSource _ended = new();
 
         public DeviceKeyHash? Key => key;
+
+        /// <summary>What the device has under way.</summary>
+        public DeviceUse Use => entry.Use;
 
         /// <summary>Is cancelled when the key opens nothing any more.</summary>
         public CancellationToken Ended => _ended.Token;

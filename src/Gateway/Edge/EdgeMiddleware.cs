@@ -20,7 +20,7 @@ namespace Gateway.Edge;
 /// </code>
 /// </summary>
 internal sealed class EdgeMiddleware(
-    HostNames hosts, DomainDirectory domains, DeviceDirectory devices, DeviceActivity activity, Router router, EdgeForwarder forwarder, ActiveVisits visits, GatewayMetrics metrics,
+    HostNames hosts, DomainDirectory domains, DeviceDirectory devices, DeviceActivity activity, Router router, EdgeForwarder forwarder, ActiveVisits visits, EdgeBudgets budgets, GatewayMetrics metrics,
     TimeProvider time, IOptions<EdgeOptions> options)
 {
     /// <summary>The most ways that one request goes.</summary>
@@ -32,7 +32,8 @@ internal sealed class EdgeMiddleware(
     {
         using var visit = visits.Begin();
         using var counted = metrics.Visit(isWebSocket: IsWebSocket(context));
-        if (await TryServeAsync(context) is { } failure && !context.RequestAborted.IsCancellationRequested)
+        using var admission = budgets.Admit(context);
+        if ((admission.Refusal ?? await TryServeAsync(context)) is { } failure && !context.RequestAborted.IsCancellationRequested)
         {
             // 6. Every failure has a name.
             await FailureResponse.WriteAsync(context, failure, metrics);
@@ -80,6 +81,12 @@ internal sealed class EdgeMiddleware(
             if (IsServerWideOptions(context))
             {
                 return null;
+            }
+
+            using var turn = budgets.Enter(entry, IsWebSocket(context));
+            if (turn.IsRefused)
+            {
+                return Failure.DeviceBusy;
             }
 
             WebSocketFarewell.Arm(context, visits.Leaving);

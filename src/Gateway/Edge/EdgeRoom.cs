@@ -1,4 +1,5 @@
 using Gateway.Cluster;
+using Gateway.Limits;
 using Gateway.Listeners;
 using Gateway.Listeners.Http1;
 using Gateway.Listeners.Http2;
@@ -19,6 +20,7 @@ internal static class EdgeRoom
         services.AddHttpForwarder();
         services.AddSingleton<VisitorFields>();
         services.AddSingleton<EdgeForwarder>();
+        services.AddSingleton<EdgeBudgets>();
         services.AddSingleton<ActiveVisits>();
         services.AddSingleton<EdgeMiddleware>();
         services.AddSingleton<HopEndpoint>();
@@ -74,6 +76,7 @@ internal static class EdgeRoom
     /// <summary>Whoever is neither an operator nor a device is a visitor.</summary>
     public static void MapEdge(this WebApplication app)
     {
+        app.Services.GetRequiredService<VisitorBudgets>().Exempt(app.Services.GetRequiredService<VisitorFields>().Trusted);
         app.UseSecureOnly();
         app.UseHttp1Trailers();
         app.UseFarewell();

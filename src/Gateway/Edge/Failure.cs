@@ -60,6 +60,18 @@ internal sealed record Failure(string Reason, int Status, string ProxyError, str
         "The gateway cannot look the device up at the moment",
         "Its store does not answer. This page tries again by itself.", RetryAfter: 5);
 
+    public static readonly Failure TooManyRequests = new(
+        "too-many-requests", StatusCodes.Status429TooManyRequests, "http_request_denied",
+        "Too many requests from your address", "Others share the gateway. This page tries again by itself.", RetryAfter: 2);
+
+    public static readonly Failure DeviceBusy = new(
+        "device-busy", StatusCodes.Status503ServiceUnavailable, "connection_limit_reached",
+        "The device has as many visitors as it can have", "This page tries again by itself.", RetryAfter: 2);
+
+    public static readonly Failure Overloaded = new(
+        "overloaded", StatusCodes.Status503ServiceUnavailable, "proxy_internal_error",
+        "The gateway is overloaded", "It takes no new requests for a moment, so that it can finish those that it has. This page tries again by itself.", RetryAfter: 5);
+
     public static readonly Failure BadRequest = new(
         "bad-request", StatusCodes.Status400BadRequest, "http_request_error",
         "The request is not valid HTTP", "It was refused and not passed on.");
@@ -78,7 +90,7 @@ internal sealed record Failure(string Reason, int Status, string ProxyError, str
 
     private static readonly FrozenDictionary<string, Failure> All = new[]
     {
-        NotFound, Offline, NothingListens, AppBroken, TunnelLost, NodeUnreachable, AppTimeout, DeviceUnreachable, StoreUnavailable, BadRequest, MethodNotAllowed, UpgradeNotSupported, Internal,
+        NotFound, Offline, NothingListens, AppBroken, TunnelLost, NodeUnreachable, AppTimeout, DeviceUnreachable, StoreUnavailable, TooManyRequests, DeviceBusy, Overloaded, BadRequest, MethodNotAllowed, UpgradeNotSupported, Internal,
     }.ToFrozenDictionary(static failure => failure.Reason, StringComparer.Ordinal);
 
     /// <summary>The failure that another node has named.</summary>

@@ -1,4 +1,5 @@
 using Gateway.Cluster;
+using Gateway.Limits;
 using Gateway.Tunnels;
 using Tunnel.Forwarding;
 using Tunnel.Protocol;
@@ -6,7 +7,7 @@ using Tunnel.Protocol;
 namespace Gateway.Edge;
 
 /// <summary>Takes what another node hands over on the inner listener, and sends it down a tunnel of this node.</summary>
-internal sealed partial class HopEndpoint(Nodes nodes, TunnelRegistry tunnels, EdgeForwarder forwarder, ActiveVisits visits, ILogger<HopEndpoint> logger)
+internal sealed partial class HopEndpoint(Nodes nodes, TunnelRegistry tunnels, EdgeForwarder forwarder, ActiveVisits visits, MemoryWatch memory, ILogger<HopEndpoint> logger)
 {
     public async Task AcceptAsync(HttpContext context)
     {
@@ -27,6 +28,11 @@ internal sealed partial class HopEndpoint(Nodes nodes, TunnelRegistry tunnels, E
 
     private async Task<Failure?> TryServeAsync(HttpContext context)
     {
+        if (memory.IsShedding)
+        {
+            return Failure.Overloaded;
+        }
+
         // 2. For which device?
         if (!DeviceUuid.TryParse(context.Request.Headers[HopProtocol.DeviceHeader].ToString(), null, out var uuid))
         {

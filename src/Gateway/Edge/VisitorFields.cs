@@ -22,6 +22,9 @@ internal sealed class VisitorFields(IOptions<EdgeOptions> options)
 
     private readonly IPNetwork[] _trusted = [.. options.Value.TrustedProxies.Select(static text => IPNetwork.Parse(text))];
 
+    /// <summary>The networks of trusted proxies.</summary>
+    public IReadOnlyList<IPNetwork> Trusted => _trusted;
+
     /// <summary>Who asks: the peer, or whom a trusted proxy names last.</summary>
     public IPAddress AddressOf(HttpContext context)
     {
@@ -34,6 +37,9 @@ internal sealed class VisitorFields(IOptions<EdgeOptions> options)
 
         return address;
     }
+
+    /// <summary>Whether the connection is that of a trusted proxy, who brings many visitors.</summary>
+    public bool IsFromProxy(HttpContext context) => _trusted.Length > 0 && IsTrusted(Normalize(context.Connection.RemoteIpAddress));
 
     /// <summary>Whether the visitor came with TLS: to the gateway itself, or to a trusted proxy before it.</summary>
     public bool IsSecure(HttpContext context) =>

@@ -3,6 +3,7 @@ using System.Net.Security;
 using System.Text;
 using Gateway.Certificates;
 using Gateway.Cluster;
+using Gateway.Limits;
 using Gateway.Listeners.Http1;
 using Gateway.Listeners.Http2;
 using Gateway.Listeners.Proxy;
@@ -81,6 +82,7 @@ internal static partial class ListenersRoom
         var hosts = services.GetRequiredService<HostNames>();
         var usesAcme = services.GetRequiredService<IOptions<CertificateOptions>>().Value.UsesAcme;
         var logger = services.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(ProxyProtocol).Namespace!);
+        var connections = services.GetRequiredService<ConnectionBudget>();
         var limits = kestrel.Limits;
         limits.MaxRequestHeadersTotalSize = listen.MaxRequestHeadersKib * 1024;
         limits.MaxRequestLineSize = Math.Min(16, listen.MaxRequestHeadersKib) * 1024;
@@ -153,6 +155,11 @@ internal static partial class ListenersRoom
                 if (balancers.Length > 0 && audience == Public)
                 {
                     endpoint.UseProxyProtocol(balancers, logger);
+                }
+
+                if (audience == Public)
+                {
+                    endpoint.UseConnectionBudget(connections);
                 }
 
                 if (tls is not null)

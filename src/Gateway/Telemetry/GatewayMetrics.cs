@@ -25,6 +25,7 @@ internal sealed class GatewayMetrics
     private readonly Counter<long> _failures;
     private readonly Counter<long> _repeated;
     private readonly UpDownCounter<long> _held;
+    private readonly Counter<long> _refused;
     private readonly Counter<long> _hops;
     private readonly Histogram<double> _responseDelay;
     private readonly Counter<long> _forwarderErrors;
@@ -42,6 +43,7 @@ internal sealed class GatewayMetrics
         _failures = meter.CreateCounter<long>("gateway.requests.failed", "{request}", "Requests that the gateway answered itself, by reason.");
         _repeated = meter.CreateCounter<long>("gateway.requests.repeated", "{request}", "Requests that were sent another way after a first one had failed.");
         _held = meter.CreateUpDownCounter<long>("gateway.requests.held", "{request}", "Requests that wait for a device to return.");
+        _refused = meter.CreateCounter<long>("gateway.limits.refused", "{refusal}", "Connections, requests and tunnels that were refused because a limit was reached, by the limit.");
         _hops = meter.CreateCounter<long>("gateway.node.hops", "{request}", "Requests that went to another node, which has the device's tunnel.");
         _responseDelay = meter.CreateHistogram("gateway.response.delay", "s", "From a request's forwarding to the head of the application's answer.", advice: Waits);
         _forwarderErrors = meter.CreateCounter<long>("gateway.forwarder.errors", "{error}", "Exchanges with a device that broke off, by the forwarder's error.");
@@ -63,6 +65,25 @@ internal sealed class GatewayMetrics
 
         /// <summary>The device has a tunnel here, and asked for another node.</summary>
         public const string Elsewhere = "elsewhere";
+
+        /// <summary>The device dials more often than it may.</summary>
+        public const string TooOften = "too_often";
+
+        /// <summary>The node has as many tunnels, or as much in memory, as it may.</summary>
+        public const string Full = "full";
+    }
+
+    /// <summary>Which limit was reached.</summary>
+    public static class Limit
+    {
+        public const string VisitorConnections = "visitor_connections";
+        public const string VisitorRequests = "visitor_requests";
+        public const string VisitorRate = "visitor_rate";
+        public const string DeviceRequests = "device_requests";
+        public const string DeviceConnects = "device_connects";
+        public const string NodeConnections = "node_connections";
+        public const string NodeTunnels = "node_tunnels";
+        public const string NodeMemory = "node_memory";
     }
 
     /// <summary>Why a tunnel ended.</summary>
@@ -73,6 +94,9 @@ internal sealed class GatewayMetrics
 
         /// <summary>The device has more than it may have; the oldest went.</summary>
         public const string Surplus = "surplus";
+
+        /// <summary>The device floods it with frames.</summary>
+        public const string Flooded = "flooded";
 
         /// <summary>The gateway stops.</summary>
         public const string Stopping = "stopping";
@@ -105,6 +129,8 @@ internal sealed class GatewayMetrics
 
     public Counted Hold() => new(_held, null);
 
+    public void Refused(string limit) => _refused.Add(1, new KeyValuePair<string, object?>("limit", limit));
+
     public void Hopped() => _hops.Add(1);
 
     public void Failed(string reason) => _failures.Add(1, new KeyValuePair<string, object?>("error.type", reason));
@@ -125,6 +151,17 @@ internal sealed class GatewayMetrics
     /// <summary>Asks, whenever somebody collects, whether the node drains.</summary>
     public void ObserveDraining(Func<bool> isDraining) =>
         _meter.CreateObservableUpDownCounter("gateway.node.draining", () => isDraining() ? 1L : 0L, "{node}", "1 while the node sends its devices elsewhere.");
+
+    /// <summary>Asks, whenever somebody collects, how many visitors' addresses are remembered.</summary>
+    public void ObserveVisitors(Func<long> known) =>
+        _meter.CreateObservableUpDownCounter("gateway.limits.visitors", known, "{address}", "Visitors' addresses (IPv6: /64) whose use is remembered.");
+
+    /// <summary>Asks, whenever somebody collects, how much of its memory the process uses, and whether it sheds load for that.</summary>
+    public void ObserveMemory(Func<double> share, Func<bool> isShedding)
+    {
+        _meter.CreateObservableGauge("gateway.node.memory", share, "1", "Share of the memory that the process may use.");
+        _meter.CreateObservableUpDownCounter("gateway.node.shedding", () => isShedding() ? 1L : 0L, "{node}", "1 while new requests and tunnels are refused because memory runs short.");
+    }
 
     /// <summary>Asks, whenever somebody collects, how many devices have a tunnel here.</summary>
     public void ObserveDevices(Func<long> connected) =>

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Gateway.Devices;
+using Gateway.Limits;
 using Gateway.Storage;
 using Gateway.Telemetry;
 using Microsoft.AspNetCore.Connections.Features;
@@ -22,6 +23,7 @@ internal sealed partial class TunnelEndpoint(
     FailureDelay failures,
     TunnelTraffic traffic,
     DeviceCertificates certificates,
+    TunnelBudget budget,
     GatewayMetrics metrics,
     TimeProvider time,
     IOptions<TunnelOptions> options,
@@ -50,6 +52,13 @@ internal sealed partial class TunnelEndpoint(
             metrics.TunnelConnect(GatewayMetrics.Connect.Stopping);
             context.Response.Headers.RetryAfter = node.HasOther ? "0" : Spread(MaxStopPause);
             await TunnelRefusal.WriteAsync(context, StatusCodes.Status503ServiceUnavailable, "This node is about to stop; dial again.");
+            return;
+        }
+
+        if (!budget.HasMemory())
+        {
+            metrics.TunnelConnect(GatewayMetrics.Connect.Full);
+            await RefuseFullAsync(context);
             return;
         }
 
@@ -89,10 +98,40 @@ internal sealed partial class TunnelEndpoint(
             return;
         }
 
+        // Those that are led elsewhere are no tunnels.
+        if (!budget.TryConnect(watch.Use))
+        {
+            metrics.TunnelConnect(GatewayMetrics.Connect.TooOften);
+            context.Response.Headers.RetryAfter = "10";
+            await TunnelRefusal.WriteAsync(context, StatusCodes.Status429TooManyRequests, "The device dials too often; dial again later.");
+            return;
+        }
+
         // A key that is revoked ends what it has opened; so does a certificate, where that was the proof.
         using var shown = proof is null ? null : certificates.StartWatch(proof);
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(watch.Ended, shown?.Ended ?? CancellationToken.None);
-        await HoldAsync(context, uuid, ended.Token);
+        if (!budget.TryTunnel())
+        {
+            metrics.TunnelConnect(GatewayMetrics.Connect.Full);
+            await RefuseFullAsync(context);
+            return;
+        }
+
+        try
+        {
+            context.Features.Get<ConnectionUse>()?.BecomeTunnel();
+            await HoldAsync(context, uuid, ended.Token);
+        }
+        finally
+        {
+            budget.EndTunnel();
+        }
+    }
+
+    private static Task RefuseFullAsync(HttpContext context)
+    {
+        context.Response.Headers.RetryAfter = "5";
+        return TunnelRefusal.WriteAsync(context, StatusCodes.Status503ServiceUnavailable, "This node takes no more devices for now; dial again later.");
     }
 
     // Those who are turned away together do not come back together, whatever their agents do.
@@ -172,14 +211,23 @@ internal sealed partial class TunnelEndpoint(
             metrics.TunnelEnded(
                 time.GetElapsedTime(upSince),
                 tunnel.IsSurplus ? GatewayMetrics.TunnelEnd.Surplus
+                : client.IsFlooded ? GatewayMetrics.TunnelEnd.Flooded
                 : lifetime.ApplicationStopping.IsCancellationRequested ? GatewayMetrics.TunnelEnd.Stopping
                 : GatewayMetrics.TunnelEnd.Lost);
+            if (client.IsFlooded)
+            {
+                LogFlooded(logger, uuid);
+            }
+
             LogDown(logger, uuid);
         }
     }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Tunnel of {Uuid} up, from {Address}")]
     private static partial void LogUp(ILogger logger, DeviceUuid uuid, System.Net.IPAddress? address);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The tunnel of {Uuid} was ended: its agent floods it with frames (RFC 9113 section 10.5)")]
+    private static partial void LogFlooded(ILogger logger, DeviceUuid uuid);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Tunnel of {Uuid} down")]
     private static partial void LogDown(ILogger logger, DeviceUuid uuid);

@@ -9,6 +9,10 @@ internal static class TunnelsRoom
 {
     public static void AddTunnels(this WebApplicationBuilder builder)
     {
+        // A response has a window's bytes under way and no more: who reads fast at first, and then not at all, would otherwise hold
+        // 16 MiB of it here. The platform reads the switch at its first request.
+        AppContext.SetSwitch("System.Net.SocketsHttpHandler.Http2FlowControl.DisableDynamicWindowSizing", true);
+
         builder.Services.AddOptions<TunnelOptions>().BindConfiguration(TunnelOptions.Section).ValidateOnStart();
         builder.Services.AddSingleton<IValidateOptions<TunnelOptions>, TunnelOptions.Validator>();
         builder.Services.AddSingleton<TunnelRegistry>();
@@ -17,6 +21,7 @@ internal static class TunnelsRoom
         builder.Services.AddSingleton<FailureDelay>();
         builder.Services.AddSingleton<DeviceCertificates>();
         builder.Services.AddHostedService(static provider => provider.GetRequiredService<DeviceCertificates>());
+        builder.Services.AddSingleton<TunnelBudget>();
         builder.Services.AddSingleton<TunnelEndpoint>();
     }
 

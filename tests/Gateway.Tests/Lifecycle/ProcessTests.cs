@@ -168,7 +168,7 @@ public sealed class ProcessTests
     public async Task Nothing_is_left_of_a_thousand_reconnects()
     {
         await using var app = await StartAppAsync();
-        await using var gateway = await GatewayProcess.StartAsync();
+        await using var gateway = await GatewayProcess.StartAsync(null, "Limits:Device:ConnectsPerMinute=0");
         var device = await gateway.AddDeviceAsync();
         using var visitor = gateway.CreateVisitor();
 

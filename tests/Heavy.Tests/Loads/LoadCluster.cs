@@ -130,7 +130,7 @@ internal sealed class LoadCluster : IAsyncDisposable
         var i = _nodes.Count;
         var https = _network is null ? RedisServer.FreePort() : InnerHttpsPort;
         _httpsPorts.Add(https);
-        List<string> settings = [.. _settings, $"Listen:Https={AddressOf(i)}:{https}", $"Cluster:Node=node-{i}", $"Cluster:Listen={AddressOf(i)}:{(_network is null ? RedisServer.FreePort() : 8443)}"];
+        List<string> settings = [.. _settings, "Limits:Exempt:0=10.213.0.0/16", $"Listen:Https={AddressOf(i)}:{https}", $"Cluster:Node=node-{i}", $"Cluster:Listen={AddressOf(i)}:{(_network is null ? RedisServer.FreePort() : 8443)}"];
         if (_network is not null)
         {
             settings.AddRange([$"Listen:Http={AddressOf(i)}:8080", $"Listen:Admin={AddressOf(i)}:8081"]);

@@ -9,9 +9,13 @@ namespace Gateway.Admin.Balena;
 /// </summary>
 internal sealed class ODataFilter
 {
+    /// <summary>The deepest parentheses: more than people or tools write, and far from the end of the stack.</summary>
+    private const int MaxDepth = 32;
+
     private readonly string _text;
     private readonly List<string> _texts = [];
     private int _at;
+    private int _depth;
 
     private ODataFilter(string text) => _text = text;
 
@@ -69,8 +73,14 @@ internal sealed class ODataFilter
     {
         if (TryMark('('))
         {
+            if (++_depth > MaxDepth)
+            {
+                throw Input.Invalid($"$filter is nested too deeply: give at most {MaxDepth} parentheses within one another.");
+            }
+
             var inner = Or();
             Mark(')');
+            _depth--;
             return inner;
         }
 

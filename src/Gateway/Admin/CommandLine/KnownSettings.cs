@@ -2,6 +2,7 @@ using Gateway.Certificates;
 using Gateway.Cluster;
 using Gateway.Devices;
 using Gateway.Edge;
+using Gateway.Limits;
 using Gateway.Listeners;
 using Gateway.Listeners.Tls;
 using Gateway.Storage;
@@ -23,6 +24,7 @@ internal static class KnownSettings
         (DomainOptions.Section, typeof(DomainOptions)),
         (CertificateOptions.Section, typeof(CertificateOptions)),
         (EdgeOptions.Section, typeof(EdgeOptions)),
+        (LimitOptions.Section, typeof(LimitOptions)),
         (ClusterOptions.Section, typeof(ClusterOptions)),
         (TelemetryOptions.Section, typeof(TelemetryOptions)),
         (AdminOptions.Section, typeof(AdminOptions)),

@@ -44,6 +44,9 @@ public sealed class TunnelClient : IAsyncDisposable
     /// </summary>
     public bool IsOpen => !_letGo && !_stream.Closed.IsCompleted;
 
+    /// <summary>Whether the tunnel was ended because the device floods it with frames (RFC 9113 section 10.5).</summary>
+    public bool IsFlooded => _stream.IsFlooded;
+
     /// <summary>Sends requests to the device; use HTTP/2 exactly and URIs that begin with <see cref="DestinationPrefix"/>.</summary>
     public HttpMessageInvoker Invoker => _invoker.Value;
 

@@ -19,6 +19,7 @@ internal sealed class TunnelStream : Stream
 
     private readonly Stream _inner;
     private readonly TunnelTraffic? _traffic;
+    private readonly FrameWatch _frames = new();
     private readonly TaskCompletionSource _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private long _sent;
     private long _received;
@@ -37,6 +38,9 @@ internal sealed class TunnelStream : Stream
     /// <summary>Completes when no further byte can arrive or leave.</summary>
     public Task Closed => _closed.Task;
 
+    /// <summary>Whether the tunnel was ended because the device floods it with frames.</summary>
+    public bool IsFlooded { get; private set; }
+
     /// <summary>The bytes that have crossed since the last call.</summary>
     public (long Sent, long Received) TakeTraffic() => (Interlocked.Exchange(ref _sent, 0), Interlocked.Exchange(ref _received, 0));
 
@@ -53,7 +57,7 @@ internal sealed class TunnelStream : Stream
 
         if (_earlyEnd > _earlyStart)
         {
-            return TakeEarly(buffer.Span);
+            return Watched(buffer.Span[..TakeEarly(buffer.Span)]);
         }
 
         try
@@ -66,7 +70,7 @@ internal sealed class TunnelStream : Stream
                 _closed.TrySetResult();
             }
 
-            return count;
+            return Watched(buffer.Span[..count]);
         }
         catch (Exception) when (!cancellationToken.IsCancellationRequested)
         {
@@ -79,6 +83,7 @@ internal sealed class TunnelStream : Stream
     {
         _traffic?.AddSent(buffer.Length);
         Interlocked.Add(ref _sent, buffer.Length);
+        _frames.Send(buffer.Span);
         return _inner.WriteAsync(buffer, cancellationToken);
     }
 
@@ -93,6 +98,18 @@ internal sealed class TunnelStream : Stream
         }
 
         base.Dispose(disposing);
+    }
+
+    private int Watched(ReadOnlySpan<byte> received)
+    {
+        if (!_frames.Receive(received))
+        {
+            IsFlooded = true;
+            _closed.TrySetResult();
+            throw new IOException("The device floods its tunnel with frames.");
+        }
+
+        return received.Length;
     }
 
     private async Task ParkAsync()
