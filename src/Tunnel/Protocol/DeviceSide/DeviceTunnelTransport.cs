@@ -183,7 +183,7 @@ internal sealed partial class DeviceTunnelListener : IConnectionListener
 
     private DeviceTunnelConnection Take(Stream stream, string? node)
     {
-        var connection = new DeviceTunnelConnection(stream, EndPoint, _time.GetTimestamp());
+        var connection = new DeviceTunnelConnection(stream, EndPoint, _time);
         if (node is not null)
         {
             _nodes[connection] = node;
@@ -223,19 +223,30 @@ internal sealed partial class DeviceTunnelListener : IConnectionListener
 /// <summary>A dialled connection, as Kestrel wants it.</summary>
 internal sealed class DeviceTunnelConnection : ConnectionContext, IDuplexPipe
 {
+    /// <summary>Bytes of answers that may wait for the network; then their writers wait.</summary>
+    private const int MaxUnsent = 64 * 1024;
+
+    /// <summary>How long what was written last (GOAWAY, the end of an answer) may take to leave once Kestrel has let go.</summary>
+    private static readonly TimeSpan LastWords = TimeSpan.FromSeconds(2);
+
+    private readonly TimeProvider _time;
     private readonly DeviceTunnelStream _stream;
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _draining = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly CancellationTokenSource _closed = new();
+    private readonly Task _sending;
 
-    public DeviceTunnelConnection(Stream stream, EndPoint endpoint, long connectedAt)
+    public DeviceTunnelConnection(Stream stream, EndPoint endpoint, TimeProvider time)
     {
-        ConnectedAt = connectedAt;
+        _time = time;
+        ConnectedAt = time.GetTimestamp();
         _stream = new DeviceTunnelStream(stream);
         LocalEndPoint = endpoint;
         ConnectionClosed = _closed.Token;
         Input = PipeReader.Create(_stream, new StreamPipeReaderOptions(bufferSize: 16 * 1024, minimumReadSize: 1024, leaveOpen: true, useZeroByteReads: true));
-        Output = PipeWriter.Create(_stream, new StreamPipeWriterOptions(minimumBufferSize: 16 * 1024, leaveOpen: true));
+        var output = new Pipe(new PipeOptions(minimumSegmentSize: 16 * 1024, pauseWriterThreshold: MaxUnsent, resumeWriterThreshold: MaxUnsent / 2, useSynchronizationContext: false));
+        Output = output.Writer;
+        _sending = SendAsync(output.Reader, _stream);
         Transport = this;
         Features.Set(new DeviceTunnelFeature(this));
     }
@@ -266,10 +277,38 @@ internal sealed class DeviceTunnelConnection : ConnectionContext, IDuplexPipe
 
     public override async ValueTask DisposeAsync()
     {
+        await Output.CompleteAsync();
+        await _sending.WaitAsync(LastWords, _time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await _stream.DisposeAsync();
         await _closed.CancelAsync();
         _closed.Dispose();
         _ended.TrySetResult();
         await base.DisposeAsync();
+    }
+
+    // Kestrel flushes each answer by itself. What several have written while a record was on its way leaves as one record:
+    // one encryption and one system call here, one wake-up there.
+    private static async Task SendAsync(PipeReader output, DeviceTunnelStream stream)
+    {
+        try
+        {
+            ReadResult read;
+            do
+            {
+                read = await output.ReadAsync();
+                foreach (var part in read.Buffer)
+                {
+                    await stream.WriteAsync(part);
+                }
+
+                output.AdvanceTo(read.Buffer.End);
+            }
+            while (!read.IsCompleted);
+        }
+        finally
+        {
+            // Whoever waits for room is let go.
+            await output.CompleteAsync();
+        }
     }
 }
