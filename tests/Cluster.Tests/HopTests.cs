@@ -219,6 +219,9 @@ public sealed class HopTests
             {
                 using var response = await client.SendAsync(request);
                 Assert.Equal(HttpStatusCode.Forbidden, response.StatusCode);
+
+                // A node that was forgotten takes it for what it is, and not for the application's answer.
+                Assert.Equal("gateway-node; error=node-unreachable", response.Headers.GetValues("Proxy-Status").Single());
             }
             catch (HttpRequestException exception)
             {

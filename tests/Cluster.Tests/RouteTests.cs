@@ -3,6 +3,7 @@ using System.Net;
 using CsCheck;
 using Gateway.Cluster;
 using Gateway.Devices;
+using Gateway.Storage;
 using Gateway.Tests.Harness;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
@@ -185,6 +186,69 @@ public sealed class RouteTests
         await cluster.Redis.RestartAsync();
         await TestCluster.KnowsRoutesAsync(cluster[1], comes.Uuid, 1);
         Assert.Equal("here", await visitor.GetStringAsync($"http://{comes.Host}/"));
+    }
+
+    [Fact]
+    public async Task While_Redis_is_away_a_node_asks_the_others_for_a_device_that_it_was_never_asked_for()
+    {
+        await using var app = await TestApp.StartAsync(static context => context.Response.WriteAsync("here"));
+        await using var cluster = await TestCluster.StartAsync(3);
+        var (stays, comes, hidden) = (await cluster[0].AddDeviceAsync(), await cluster[0].AddDeviceAsync(), await cluster[0].AddDeviceAsync(publicUrl: false));
+        await using var agent = await cluster[0].ConnectAsync(stays, app.Url);
+        var first = cluster[0].Services.GetRequiredService<DeviceDirectory>();
+        await TestCluster.KnowsRoutesAsync(cluster[0], stays.Uuid, 1);
+        _ = await first.FindAsync(comes.Uuid);
+        _ = await first.FindAsync(hidden.Uuid);
+        using var visitor = cluster[1].CreateVisitor();
+
+        cluster.Redis.Kill();
+
+        Assert.Equal("here", await visitor.GetStringAsync($"http://{stays.Host}/"));
+        using (var absent = await visitor.GetAsync($"http://{hidden.Host}/"))
+        {
+            Assert.Equal(HttpStatusCode.NotFound, absent.StatusCode);
+        }
+
+        using (var unknown = await visitor.GetAsync($"http://{DeviceUuid.New()}.{TestGateway.Domain}/"))
+        {
+            Assert.Equal(HttpStatusCode.ServiceUnavailable, unknown.StatusCode);
+        }
+
+        // Its key is known to the first node, and it dials the second.
+        await using var second = await cluster[1].ConnectAsync(comes, app.Url);
+        Assert.Equal("here", await visitor.GetStringAsync($"http://{comes.Host}/"));
+
+        // Hearsay lasts no longer than Redis' absence.
+        await cluster.Redis.RestartAsync();
+        await Eventually.TrueAsync(() => cluster[2].Services.GetRequiredService<RedisConnection>().IsConnected, "Redis is back");
+        await cluster[2].Devices.SetPublicUrlAsync(stays.Uuid, false);
+        await Eventually.TrueAsync(
+            async () =>
+            {
+                using var after = await visitor.GetAsync($"http://{stays.Host}/");
+                return after.StatusCode == HttpStatusCode.NotFound;
+            },
+            "the device is hidden");
+    }
+
+    [Fact]
+    public async Task A_node_that_Redis_alone_has_forgotten_still_hands_requests_over()
+    {
+        await using var app = await TestApp.StartAsync(static context => context.Response.WriteAsync("here"));
+        await using var cluster = await TestCluster.StartAsync(2, new() { ["Cluster:Heartbeat"] = "00:00:30" });
+        var device = await cluster[1].AddDeviceAsync();
+        await using var agent = await cluster[1].ConnectAsync(device, app.Url);
+        await TestCluster.KnowsRoutesAsync(cluster[0], device.Uuid, 1);
+        var nodes = cluster[1].Services.GetRequiredService<Nodes>();
+
+        // As when its record has run out, for it cannot write it anew.
+        await using var redis = await ConnectionMultiplexer.ConnectAsync(cluster.Redis.ConnectionString);
+        await redis.GetDatabase().KeyDeleteAsync(Nodes.KeyOf("node-0"));
+        await nodes.RefreshAsync();
+        Assert.Equal(["node-1"], nodes.Live.Select(static node => node.Id));
+
+        using var visitor = cluster[0].CreateVisitor();
+        Assert.Equal("here", await visitor.GetStringAsync($"http://{device.Host}/"));
     }
 
     [Fact]

@@ -1,3 +1,4 @@
+using Gateway.Devices;
 using Gateway.Tunnels;
 using Microsoft.Extensions.Options;
 
@@ -13,6 +14,7 @@ internal static class ClusterRoom
         services.AddSingleton<RouteWriter>();
         services.AddSingleton<Router>();
         services.AddSingleton<NodeClients>();
+        services.AddSingleton<INeighbours, Neighbours>();
         services.AddHostedService(static provider => provider.GetRequiredService<Nodes>());
         services.AddHostedService(static provider => provider.GetRequiredService<RouteWriter>());
     }

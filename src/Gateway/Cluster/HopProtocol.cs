@@ -9,6 +9,12 @@ internal static class HopProtocol
     /// <summary>The request's field that names the device.</summary>
     public const string DeviceHeader = "Gateway-Hop";
 
+    /// <summary>
+    /// Instead of <see cref="DeviceHeader"/>, which every request of a visitor carries on a hop: what does the node know of the device of this uuid?
+    /// The answer is 200 with its record, or 404.
+    /// </summary>
+    public const string QuestionHeader = "Gateway-Question";
+
     /// <summary>The member of <c>Proxy-Status</c> (RFC 9209) by which a node marks an answer of its own; <c>error</c> is a failure's name.</summary>
     public const string ProxyName = "gateway-node";
 }

@@ -25,9 +25,14 @@ internal sealed partial class Nodes(
     /// <summary>How long a node that could not be reached is tried last.</summary>
     private static readonly TimeSpan Suspicion = TimeSpan.FromSeconds(3);
 
+    /// <summary>
+    /// How long a node whose record is gone may still hand requests over: it may be alive and cut off from Redis alone, and go on from memory.
+    /// </summary>
+    private static readonly TimeSpan Remembered = TimeSpan.FromMinutes(5);
+
     private readonly ClusterOptions _options = options.Value;
     private readonly ConcurrentDictionary<(string Id, string Epoch), long> _unreachable = new();
-    private readonly ConcurrentDictionary<(string Id, string Epoch), long> _died = new();
+    private readonly ConcurrentDictionary<(string Id, string Epoch), (NodeRecord Node, long At)> _died = new();
     private readonly SemaphoreSlim _refreshing = new(1, 1);
     private readonly SemaphoreSlim _wake = new(0);
     private FrozenDictionary<string, NodeRecord> _live = FrozenDictionary<string, NodeRecord>.Empty;
@@ -65,11 +70,13 @@ internal sealed partial class Nodes(
     public NodeRecord? Find(DeviceRoute route) =>
         _live.TryGetValue(route.Node, out var node) && node.Epoch == route.Epoch ? node : null;
 
-    /// <summary>Whether the certificate is that of a node that lives.</summary>
-    public bool IsPeer(string certificateHash) => _live.Values.Any(node => node.Certificate == certificateHash && node.Id != self.Id);
+    /// <summary>Whether the certificate is that of a node that lives, or did some minutes ago.</summary>
+    public bool IsPeer(string certificateHash) =>
+        _live.Values.Any(node => node.Certificate == certificateHash && node.Id != self.Id)
+        || _died.Values.Any(died => died.Node.Certificate == certificateHash && died.Node.Id != self.Id);
 
     /// <summary>Whether the route's node died so lately that its devices may be on their way to another one.</summary>
-    public bool DiedWithin(DeviceRoute route, TimeSpan span) => _died.TryGetValue((route.Node, route.Epoch), out var at) && time.GetElapsedTime(at) <= span;
+    public bool DiedWithin(DeviceRoute route, TimeSpan span) => _died.TryGetValue((route.Node, route.Epoch), out var died) && time.GetElapsedTime(died.At) <= span;
 
     /// <summary>The node did not answer: for a moment it is nobody's first choice.</summary>
     public void MarkUnreachable(NodeRecord node)
@@ -242,7 +249,7 @@ internal sealed partial class Nodes(
         {
             if (!live.TryGetValue(node.Id, out var now) || now.Epoch != node.Epoch)
             {
-                _died[(node.Id, node.Epoch)] = time.GetTimestamp();
+                _died[(node.Id, node.Epoch)] = (node, time.GetTimestamp());
                 _unreachable.TryRemove((node.Id, node.Epoch), out _);
                 LogGone(logger, node.Id);
             }
@@ -256,9 +263,9 @@ internal sealed partial class Nodes(
             }
         }
 
-        foreach (var (node, at) in _died)
+        foreach (var (node, died) in _died)
         {
-            if (time.GetElapsedTime(at) > TimeSpan.FromMinutes(1))
+            if (time.GetElapsedTime(died.At) > Remembered)
             {
                 _died.TryRemove(node, out _);
             }

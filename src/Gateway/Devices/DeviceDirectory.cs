@@ -10,11 +10,13 @@ namespace Gateway.Devices;
 /// <summary>
 /// Who is who, from memory. A visitor's request asks Redis only for a device that nobody asked for within
 /// <see cref="DeviceOptions.CacheTtl"/>: records in use are read anew in the background, changes announced on the channel
-/// are read at once, and while Redis is away known records stay good for <see cref="DeviceOptions.MaxStaleness"/>.
+/// are read at once, and while Redis is away known records stay good for <see cref="DeviceOptions.MaxStaleness"/>, and
+/// other nodes are asked for the rest.
 /// Absence is remembered like a record, so that an unknown device and a disabled one are answered by the same steps.
 /// </summary>
 internal sealed partial class DeviceDirectory(
-    DeviceStore store, RedisConnection redis, StoreMark mark, IOptions<DeviceOptions> options, GatewayMetrics metrics, TimeProvider time, ILogger<DeviceDirectory> logger) : BackgroundService
+    DeviceStore store, RedisConnection redis, StoreMark mark, IOptions<DeviceOptions> options, GatewayMetrics metrics, TimeProvider time, ILogger<DeviceDirectory> logger,
+    INeighbours? neighbours = null) : BackgroundService
 {
     /// <summary>After Redis has failed to answer, it is not asked again for this long while what is known will do.</summary>
     private static readonly TimeSpan Respite = TimeSpan.FromMilliseconds(500);
@@ -33,7 +35,7 @@ internal sealed partial class DeviceDirectory(
     /// <exception cref="StoreUnavailableException">Redis is away and nothing recent enough is known.</exception>
     public ValueTask<(DeviceEntry Entry, DeviceEntry.Known Known)> FindAsync(DeviceUuid uuid)
     {
-        var entry = _entries.TryGetValue(uuid, out var existing) ? existing : _entries.GetOrAdd(uuid, new DeviceEntry(uuid, store, time));
+        var entry = EntryOf(uuid);
         if (entry.Fresh(_options.CacheTtl) is not { } known)
         {
             return AskAsync(uuid, entry);
@@ -69,7 +71,36 @@ internal sealed partial class DeviceDirectory(
         }
     }
 
+    /// <summary>What this node can tell another one of a device, from memory or from Redis; null when it knows of none.</summary>
+    public async Task<Hearsay?> TellAsync(DeviceUuid uuid)
+    {
+        var entry = EntryOf(uuid);
+        return (entry.Fresh(_options.CacheTtl) ?? await TryAskAsync(uuid, entry)) is { Record: { } record } known
+            ? new Hearsay(record, known.Routes, time.GetElapsedTime(known.ReadAt))
+            : null;
+    }
+
+    private DeviceEntry EntryOf(DeviceUuid uuid) => _entries.TryGetValue(uuid, out var existing) ? existing : _entries.GetOrAdd(uuid, new DeviceEntry(uuid, store, time));
+
     private async ValueTask<(DeviceEntry Entry, DeviceEntry.Known Known)> AskAsync(DeviceUuid uuid, DeviceEntry entry)
+    {
+        if (await TryAskAsync(uuid, entry) is { } known)
+        {
+            return (entry, known);
+        }
+
+        if (neighbours is not null && await neighbours.AskAsync(uuid) is { } heard && heard.Age <= _options.MaxStaleness)
+        {
+            metrics.LookedUp(GatewayMetrics.Lookup.Neighbour);
+            return (entry, entry.Hear(heard));
+        }
+
+        metrics.LookedUp(GatewayMetrics.Lookup.Unavailable);
+        throw new StoreUnavailableException("The device is not known here, and Redis does not answer.");
+    }
+
+    // Null: Redis is away, and nothing recent enough is known here.
+    private async ValueTask<DeviceEntry.Known?> TryAskAsync(DeviceUuid uuid, DeviceEntry entry)
     {
         var failedAt = Interlocked.Read(ref _failedAt);
         if (failedAt == 0 || time.GetElapsedTime(failedAt) > Respite)
@@ -84,7 +115,7 @@ internal sealed partial class DeviceDirectory(
                     _entries.TryRemove(new KeyValuePair<DeviceUuid, DeviceEntry>(uuid, entry));
                 }
 
-                return (entry, known);
+                return known;
             }
             catch (Exception exception) when (RedisConnection.IsUnavailable(exception))
             {
@@ -95,11 +126,10 @@ internal sealed partial class DeviceDirectory(
         if (entry.Last is { } last && time.GetElapsedTime(last.ReadAt) <= _options.MaxStaleness)
         {
             metrics.LookedUp(GatewayMetrics.Lookup.Stale);
-            return (entry, last);
+            return last;
         }
 
-        metrics.LookedUp(GatewayMetrics.Lookup.Unavailable);
-        throw new StoreUnavailableException("The device is not known here, and Redis does not answer.");
+        return null;
     }
 
     /// <summary>A tunnel of the device came or went on this node: whoever waits for it looks again.</summary>

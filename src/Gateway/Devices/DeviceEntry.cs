@@ -62,6 +62,27 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
         }
     }
 
+    /// <summary>Takes another node's word, unless something newer was read meanwhile; it is only good enough while Redis is away.</summary>
+    public Known Hear(Hearsay heard)
+    {
+        CancellationTokenSource? closed;
+        Known known;
+        lock (_lock)
+        {
+            var readAt = time.GetTimestamp() - (long)(heard.Age.TotalSeconds * time.TimestampFrequency);
+            if (_known is { } newer && newer.ReadAt >= readAt)
+            {
+                return newer;
+            }
+
+            (known, closed) = Replace(heard.Record, heard.Routes, readAt, overtaken: true);
+        }
+
+        closed?.Cancel();
+        EndWatches();
+        return known;
+    }
+
     /// <summary>The record has changed: what is known is only good enough while Redis is away.</summary>
     public void Invalidate()
     {
@@ -213,7 +234,7 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
     // Null when a change was announced while the question was under way: the answer may be from before it.
     private Known? TryApply(int version, DeviceRecord? record, ImmutableArray<DeviceRoute> routes, long readAt)
     {
-        CancellationTokenSource? closed = null;
+        CancellationTokenSource? closed;
         TaskCompletionSource? changed;
         Known known;
         lock (_lock)
@@ -229,16 +250,7 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
                 routes = [.. routes.UnionBy(before.Routes, static route => route.ConnectionId, StringComparer.Ordinal)];
             }
 
-            if (record is { PublicUrl: true })
-            {
-                _publicUrl ??= new CancellationTokenSource();
-            }
-            else
-            {
-                (closed, _publicUrl) = (_publicUrl, null);
-            }
-
-            _known = known = new Known(record, routes, readAt, false, _publicUrl?.Token ?? new CancellationToken(canceled: true));
+            (known, closed) = Replace(record, routes, readAt, overtaken: false);
             (changed, _changed) = (_changed, null);
         }
 
@@ -248,6 +260,23 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
         closed?.Cancel();
         EndWatches();
         return known;
+    }
+
+    /// <summary>Under the lock.</summary>
+    /// <returns>What is known now, and what is to be cancelled outside of the lock.</returns>
+    private (Known Known, CancellationTokenSource? Closed) Replace(DeviceRecord? record, ImmutableArray<DeviceRoute> routes, long readAt, bool overtaken)
+    {
+        CancellationTokenSource? closed = null;
+        if (record is { PublicUrl: true })
+        {
+            _publicUrl ??= new CancellationTokenSource();
+        }
+        else
+        {
+            (closed, _publicUrl) = (_publicUrl, null);
+        }
+
+        return (_known = new Known(record, routes, readAt, overtaken, _publicUrl?.Token ?? new CancellationToken(canceled: true)), closed);
     }
 
     /// <summary>A tunnel's interest in the key that opened it.</summary>

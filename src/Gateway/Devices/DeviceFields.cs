@@ -111,7 +111,8 @@ internal static class DeviceFields
         return (set, remove);
     }
 
-    private static Dictionary<string, string> Write(DeviceRecord record)
+    /// <summary>The fields of a record, but for those that count and date it.</summary>
+    public static Dictionary<string, string> Write(DeviceRecord record)
     {
         var fields = new Dictionary<string, string>(StringComparer.Ordinal) { [PublicUrl] = record.PublicUrl ? "1" : "0" };
         if (record.Name is not null)

@@ -1,4 +1,5 @@
 using Gateway.Cluster;
+using Gateway.Devices;
 using Gateway.Limits;
 using Gateway.Tunnels;
 using Tunnel.Forwarding;
@@ -7,23 +8,42 @@ using Tunnel.Protocol;
 namespace Gateway.Edge;
 
 /// <summary>Takes what another node hands over on the inner listener, and sends it down a tunnel of this node.</summary>
-internal sealed partial class HopEndpoint(Nodes nodes, TunnelRegistry tunnels, EdgeForwarder forwarder, ActiveVisits visits, MemoryWatch memory, ILogger<HopEndpoint> logger)
+internal sealed partial class HopEndpoint(Nodes nodes, TunnelRegistry tunnels, EdgeForwarder forwarder, DeviceDirectory devices, ActiveVisits visits, MemoryWatch memory, ILogger<HopEndpoint> logger)
 {
     public async Task AcceptAsync(HttpContext context)
     {
         // 1. Who asks? A node that has just come may not be known yet.
         if (!await IsPeerAsync(context))
         {
+            // It may be a node that this one has forgotten: then it sends the request another way.
             LogStranger(logger, context.Connection.RemoteIpAddress);
-            context.Response.StatusCode = StatusCodes.Status403Forbidden;
+            Refuse(context, Failure.NodeUnreachable, StatusCodes.Status403Forbidden);
+            return;
+        }
+
+        if (!context.Request.Headers.ContainsKey(HopProtocol.DeviceHeader))
+        {
+            await TellAsync(context);
             return;
         }
 
         using var visit = visits.Begin();
         if (await TryServeAsync(context) is { } failure && !context.RequestAborted.IsCancellationRequested)
         {
-            Refuse(context, failure);
+            Refuse(context, failure, StatusCodes.Status502BadGateway);
         }
+    }
+
+    /// <summary>Another node asks what is known of a device: Redis is away for it.</summary>
+    private async Task TellAsync(HttpContext context)
+    {
+        if (DeviceUuid.TryParse(context.Request.Headers[HopProtocol.QuestionHeader].ToString(), null, out var uuid) && await devices.TellAsync(uuid) is { } known)
+        {
+            await context.Response.WriteAsJsonAsync(Neighbours.Write(known), context.RequestAborted);
+            return;
+        }
+
+        context.Response.StatusCode = StatusCodes.Status404NotFound;
     }
 
     private async Task<Failure?> TryServeAsync(HttpContext context)
@@ -88,7 +108,7 @@ internal sealed partial class HopEndpoint(Nodes nodes, TunnelRegistry tunnels, E
     }
 
     /// <summary>The first node explains it to the visitor.</summary>
-    private static void Refuse(HttpContext context, Failure failure)
+    private static void Refuse(HttpContext context, Failure failure, int status)
     {
         if (context.Response.HasStarted)
         {
@@ -97,7 +117,7 @@ internal sealed partial class HopEndpoint(Nodes nodes, TunnelRegistry tunnels, E
         }
 
         context.Response.Clear();
-        context.Response.StatusCode = StatusCodes.Status502BadGateway;
+        context.Response.StatusCode = status;
         context.Response.Headers["Proxy-Status"] = $"{HopProtocol.ProxyName}; error={failure.Reason}";
     }
 

@@ -111,6 +111,9 @@ internal sealed class GatewayMetrics
         /// <summary>Memory, of an age that only Redis' absence excuses.</summary>
         public const string Stale = "stale";
 
+        /// <summary>Another node, while Redis is away.</summary>
+        public const string Neighbour = "neighbour";
+
         /// <summary>Nothing did.</summary>
         public const string Unavailable = "unavailable";
     }
