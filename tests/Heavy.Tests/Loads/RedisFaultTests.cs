@@ -30,16 +30,6 @@ public sealed class RedisFaultTests(ITestOutputHelper output)
         {
         }
 
-        // Every node has been asked for every device within Devices:MaxStaleness: a device that a node does not know has to wait for Redis there.
-        foreach (var node in cluster.Nodes)
-        {
-            using var first = new Visitor(() => new IPEndPoint(IPAddress.Loopback, node.Port));
-            foreach (var device in connected)
-            {
-                Assert.Equal(200, (await first.AskAsync("GET", device.Host, "/", "first", CancellationToken.None)).Status);
-            }
-        }
-
         await using var visitors = new Visitors(() => new IPEndPoint(IPAddress.Loopback, cluster.VisitorPort), connected, Rate);
         var phases = new List<(string Name, TimeSpan From)> { ("before", TimeSpan.Zero) };
         void Begin(string name) => phases.Add((name, visitors.Elapsed));
