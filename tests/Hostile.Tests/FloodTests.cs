@@ -33,7 +33,7 @@ public sealed class FloodTests(Battlefield field) : IClassFixture<Battlefield>
     [MemberData(nameof(Agents))]
     public async Task A_hostile_device_harms_nobody_elses_visitors_and_does_not_fill_memory(string behaviour)
     {
-        var device = await field.Gateway.AddDeviceAsync();
+        var device = (await field.Gateway.AddDevicesAsync(1))[0];
         var agent = new HostileAgent(field.Gateway.Port, device);
         using var stop = new CancellationTokenSource();
         var visiting = VisitAsync(device, stop.Token);

@@ -41,11 +41,11 @@ internal sealed class HostileVisitor(string address, int httpPort, int httpsPort
         ["strangers at the tunnels' door"] = static (visitor, time) => visitor.KnockAsync(time),
     };
 
-    /// <summary>Behaviours that end the connection however long they go on otherwise: frames without end.</summary>
+    /// <summary>Behaviours that end the connection, however long they go on otherwise: frames without end.</summary>
     public static readonly HashSet<string> Floods = new(StringComparer.Ordinal)
     {
         "requests that are reset at once", "streams that the server has to reset", "a head of endless CONTINUATION", "a head of empty CONTINUATION", "SETTINGS, never reading", "SETTINGS",
-        "PING, never reading", "PING", "PRIORITY", "openings of windows", "frames of no known type", "empty DATA", "a bomb of compressed fields", "handshakes without end",
+        "PING, never reading", "PING", "PRIORITY", "openings of windows", "frames of no known type", "empty DATA", "a bomb of compressed fields",
     };
 
     private const int Batch = 500;
@@ -136,7 +136,7 @@ internal sealed class HostileVisitor(string address, int httpPort, int httpsPort
     {
         var first = new Flood(await ConnectAsync(httpPort, time)).Reading();
         var others = new List<Stream>();
-        for (var i = 0; i < 500 && !time.IsCancellationRequested; i++)
+        for (var i = 0; i < 300 && !time.IsCancellationRequested; i++)
         {
             others.Add(await ConnectAsync(httpPort, time));
             await others[i].WriteAsync(begin(host), CancellationToken.None);
