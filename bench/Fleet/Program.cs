@@ -56,6 +56,17 @@ app.Run(async context =>
         await Task.Delay(milliseconds, context.RequestAborted);
     }
 
+    if (int.TryParse(context.Request.Query["mib"], CultureInfo.InvariantCulture, out var mebibytes))
+    {
+        var part = new byte[64 * 1024];
+        for (var i = 0; i < 16 * mebibytes; i++)
+        {
+            await context.Response.Body.WriteAsync(part, context.RequestAborted);
+        }
+
+        return;
+    }
+
     // The device's own word, not the request's: whoever is led astray sees it.
     var answer = context.Features.GetRequiredFeature<FleetDevice>().Uuid.ToString();
     context.Response.ContentLength = answer.Length;

@@ -36,6 +36,7 @@ internal static class Program
         app.AnnounceListeners();
         app.UseVisitObserver();      // spans and the access log, for whoever asked
         app.UseStrictness();         // what is ambiguous goes no further
+        app.UseSlowContents();       // streams may be quiet
         app.MapHops();               // other nodes
         app.MapMetrics();            // Prometheus
         app.MapHealth();             // orchestrators

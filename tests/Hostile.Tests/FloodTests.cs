@@ -5,7 +5,7 @@ namespace Gateway.Tests;
 
 /// <summary>
 /// Each hostile visitor, and each hostile device, for a while, beside an honest visitor of another device. The heavy run takes 20 s for
-/// each; <c>--show</c> prints the table.
+/// each; <c>--show</c> prints the rows of the table in docs/hostile.md.
 /// </summary>
 [Collection(nameof(Alone))]
 public sealed class FloodTests(Battlefield field) : IClassFixture<Battlefield>
@@ -20,24 +20,30 @@ public sealed class FloodTests(Battlefield field) : IClassFixture<Battlefield>
     [MemberData(nameof(Visitors))]
     public async Task A_hostile_visitor_harms_nobody_elses_visitors_and_does_not_fill_memory(string behaviour)
     {
-        var visitor = new HostileVisitor(field.Gateway.Port, field.HttpsPort, $"{field.Victim.Uuid}.localhost");
+        // From an address of its own: what one has used up is not missing to the next.
+        var visitor = new HostileVisitor($"127.0.66.{1 + HostileVisitor.Behaviours.Keys.ToList().IndexOf(behaviour)}", field.Gateway.Port, field.HttpsPort, $"{field.Victim.Uuid}.localhost");
 
-        Judge(await field.WatchAsync(behaviour, time => HostileVisitor.Behaviours[behaviour](visitor, time)));
+        var report = await field.WatchAsync(behaviour, HostileVisitor.Floods.Contains(behaviour), time => HostileVisitor.Behaviours[behaviour](visitor, time));
+
+        Judge(report);
+        Assert.True(report.Attacker.IsStopped || !HostileVisitor.Floods.Contains(behaviour), $"{behaviour}: never cut off.");
     }
 
     [Theory]
     [MemberData(nameof(Agents))]
     public async Task A_hostile_device_harms_nobody_elses_visitors_and_does_not_fill_memory(string behaviour)
     {
-        var device = await field.Gateway.AddDeviceAsync();
+        var device = (await field.Gateway.AddDevicesAsync(1))[0];
         var agent = new HostileAgent(field.Gateway.Port, device);
         using var stop = new CancellationTokenSource();
         var visiting = VisitAsync(device, stop.Token);
 
-        Judge(await field.WatchAsync(behaviour, time => HostileAgent.Behaviours[behaviour](agent, time)));
+        var report = await field.WatchAsync(behaviour, HostileAgent.Floods.Contains(behaviour), time => HostileAgent.Behaviours[behaviour](agent, time));
 
         await stop.CancelAsync();
         await visiting;
+        Judge(report);
+        Assert.True(report.Attacker.IsStopped || !HostileAgent.Floods.Contains(behaviour), $"{behaviour}: its tunnel was never ended.");
     }
 
     private static void Judge(Report report)

@@ -20,7 +20,7 @@ public sealed partial class DashboardTests : IAsyncDisposable
         "Nodes that another does not reach", "Tunnels that a drain ended",
         "GatewayDown", "GatewayManyDevicesLost", "GatewayErrorBudgetBurnsFast", "GatewayErrorBudgetBurns", "GatewayRedisAway", "GatewayRedisSlow",
         "GatewayWrongKeys", "GatewayTlsHandshakesFail", "GatewayMetricOverflow", "GatewayCertificateNearExpiry", "GatewayCertificateExpires", "GatewayCertificateOrdersFail",
-        "GatewayCertificateBudgetUsedUp", "GatewayNodesApart", "GatewayDrainsForLong",
+        "GatewayCertificateBudgetUsedUp", "GatewayNodesApart", "GatewayDrainsForLong", "GatewaySheds",
     };
 
     private readonly List<IAsyncDisposable> _started = [];

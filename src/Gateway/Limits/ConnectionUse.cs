@@ -32,6 +32,7 @@ internal sealed partial class ConnectionBudget(
     private static readonly TimeSpan LogInterval = TimeSpan.FromSeconds(10);
 
     private readonly int _perVisitor = options.Value.Visitor.Connections;
+    private readonly PaceLimit _pace = PaceLimit.Of(options.Value.Visitor.ConnectsPerSecond, TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(10), time);
     private long _loggedAt;
 
     /// <summary>Holds a connection to its end, or ends it at once.</summary>
@@ -48,6 +49,12 @@ internal sealed partial class ConnectionBudget(
         {
             // 2. The address.
             var visitor = visitors.Find((connection.RemoteEndPoint as IPEndPoint)?.Address);
+            if (visitor is not null && !visitor.TryTakeConnection(_pace, time.GetTimestamp()))
+            {
+                Refuse(connection, GatewayMetrics.Limit.VisitorConnects);
+                return;
+            }
+
             if (visitor is not null && !visitor.TryConnect(_perVisitor))
             {
                 Refuse(connection, GatewayMetrics.Limit.VisitorConnections);
@@ -64,8 +71,8 @@ internal sealed partial class ConnectionBudget(
         }
     }
 
-    // Without a farewell: a reset leaves nothing behind on this side, where an orderly end would wait for the other's.
-    private void Refuse(ConnectionContext connection, string limit)
+    /// <summary>Ends a connection, without a farewell: a reset leaves nothing behind on this side, where an orderly end would wait for the other's.</summary>
+    public void Refuse(ConnectionContext connection, string limit)
     {
         metrics.Refused(limit);
         var now = time.GetTimestamp();
@@ -75,7 +82,7 @@ internal sealed partial class ConnectionBudget(
             LogRefused(logger, connection.RemoteEndPoint, limit);
         }
 
-        connection.Abort(new ConnectionAbortedException("Too many connections."));
+        connection.Abort(new ConnectionAbortedException($"Beyond a limit: {limit}."));
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "A connection from {Address} was closed, and others may have been: {Limit} (docs/security.md#budgets)")]

@@ -35,11 +35,20 @@ internal sealed class LimitOptions
         /// </summary>
         public int Connections { get; set; } = 4000;
 
+        /// <summary>New connections in a second, on average of ten seconds; beyond it they are closed. Default 200.</summary>
+        public int ConnectsPerSecond { get; set; } = 200;
+
         /// <summary>Requests in flight at once, open streams and WebSockets among them; beyond it 429. Default 1,000.</summary>
         public int Requests { get; set; } = 1000;
 
         /// <summary>Requests in a second, on average of two seconds; beyond it 429. Default 1,000.</summary>
         public int RequestsPerSecond { get; set; } = 1000;
+
+        /// <summary>
+        /// Frames of HTTP/2 in a second that bring nothing (PING, SETTINGS, PRIORITY, resets, empty and unknown ones), and fifty times as many
+        /// openings of windows, on one connection and on average of ten seconds; beyond it the connection is closed. Default 2,000.
+        /// </summary>
+        public int IdleFramesPerSecond { get; set; } = 2000;
     }
 
     /// <summary>What one device may have, so that it does not take what others need.</summary>
@@ -89,7 +98,7 @@ internal sealed class LimitOptions
 
             foreach (var (key, value) in new[]
             {
-                ("Visitor:Connections", options.Visitor.Connections), ("Visitor:Requests", options.Visitor.Requests), ("Visitor:RequestsPerSecond", options.Visitor.RequestsPerSecond),
+                ("Visitor:Connections", options.Visitor.Connections), ("Visitor:ConnectsPerSecond", options.Visitor.ConnectsPerSecond), ("Visitor:Requests", options.Visitor.Requests), ("Visitor:RequestsPerSecond", options.Visitor.RequestsPerSecond), ("Visitor:IdleFramesPerSecond", options.Visitor.IdleFramesPerSecond),
                 ("Device:Requests", options.Device.Requests), ("Device:WebSockets", options.Device.WebSockets), ("Device:ConnectsPerMinute", options.Device.ConnectsPerMinute),
                 ("Node:Connections", options.Node.Connections), ("Node:Tunnels", options.Node.Tunnels),
             })

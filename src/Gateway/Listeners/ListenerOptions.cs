@@ -31,6 +31,16 @@ internal sealed class ListenerOptions
     /// <summary>The most bytes of a visitor's request body. Default 0: no limit.</summary>
     public long MaxRequestBodyBytes { get; set; }
 
+    /// <summary>
+    /// The slowest that a visitor's request body may come whose length is declared, in bytes a second, on average and after
+    /// <see cref="ContentGrace"/>; beyond it 408. Streams, whose length nobody knows, may be quiet. Only the time that the gateway waits
+    /// for the visitor counts. Default 50; 0 for no limit.
+    /// </summary>
+    public int MinContentRate { get; set; } = 50;
+
+    /// <summary>How long a request body may be slower than <see cref="MinContentRate"/>. Default 30 s.</summary>
+    public TimeSpan ContentGrace { get; set; } = TimeSpan.FromSeconds(30);
+
     /// <summary>The longest pause on a visitor's connection between requests. Default 130 s.</summary>
     public TimeSpan KeepAliveTimeout { get; set; } = TimeSpan.FromSeconds(130);
 
@@ -96,11 +106,16 @@ internal sealed class ListenerOptions
                 return ValidateOptionsResult.Fail($"{Section}:MaxRequestBodyBytes is {options.MaxRequestBodyBytes}: give a number of bytes, or 0 for no limit.");
             }
 
-            // The server looks once a second whether a response stands still, and takes no shorter time than that.
+            if (options.MinContentRate is < 0 or > 1_000_000)
+            {
+                return ValidateOptionsResult.Fail($"{Section}:MinContentRate is {options.MinContentRate}: give 1 to 1000000 bytes a second, or 0 for no limit.");
+            }
+
+            // The server looks once a second whether a content or a response stands still, and takes no shorter time than that.
             foreach (var (key, value, seconds) in new[]
             {
                 ("KeepAliveTimeout", options.KeepAliveTimeout, 1), ("RequestHeadersTimeout", options.RequestHeadersTimeout, 1),
-                ("StalledReadTimeout", options.StalledReadTimeout, 2), ("DrainTimeout", options.DrainTimeout, 1),
+                ("ContentGrace", options.ContentGrace, 2), ("StalledReadTimeout", options.StalledReadTimeout, 2), ("DrainTimeout", options.DrainTimeout, 1),
             })
             {
                 if (value < TimeSpan.FromSeconds(seconds) || value > TimeSpan.FromDays(1))

@@ -44,6 +44,7 @@ internal static partial class ListenersRoom
         services.AddSingleton<IValidateOptions<TlsOptions>, TlsOptions.Validator>();
         services.AddSingleton<TlsProfile>();
         services.AddSingleton<HandshakeBudget>();
+        services.AddSingleton<FrameGuard>();
         services.AddOptions<HostOptions>().Configure<IOptions<ListenerOptions>>(
             static (host, listen) => host.ShutdownTimeout = listen.Value.DrainTimeout + TimeSpan.FromSeconds(5));
 
@@ -83,6 +84,7 @@ internal static partial class ListenersRoom
         var usesAcme = services.GetRequiredService<IOptions<CertificateOptions>>().Value.UsesAcme;
         var logger = services.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(ProxyProtocol).Namespace!);
         var connections = services.GetRequiredService<ConnectionBudget>();
+        var frames = services.GetRequiredService<FrameGuard>();
         var limits = kestrel.Limits;
         limits.MaxRequestHeadersTotalSize = listen.MaxRequestHeadersKib * 1024;
         limits.MaxRequestLineSize = Math.Min(16, listen.MaxRequestHeadersKib) * 1024;
@@ -94,7 +96,7 @@ internal static partial class ListenersRoom
         limits.MaxRequestBodySize = listen.MaxRequestBodyBytes == 0 ? null : listen.MaxRequestBodyBytes;
         limits.KeepAliveTimeout = listen.KeepAliveTimeout;
         limits.RequestHeadersTimeout = listen.RequestHeadersTimeout;
-        limits.MinRequestBodyDataRate = null; // an upload may be quiet for as long as the application waits for it
+        limits.MinRequestBodyDataRate = listen.MinContentRate == 0 ? null : new MinDataRate(listen.MinContentRate, listen.ContentGrace); // not for streams: SlowContents
         limits.MinResponseDataRate = new MinDataRate(1, listen.StalledReadTimeout);
         kestrel.AddServerHeader = false;
 
@@ -175,6 +177,7 @@ internal static partial class ListenersRoom
                     }
 
                     endpoint.UseHttps(new TlsHandshakeCallbackOptions { OnConnection = tls.SelectAsync, HandshakeTimeout = tlsOptions.HandshakeTimeout });
+                    endpoint.UseFrameGuard(frames);
                     endpoint.UseOneAuthority();
                 }
 

@@ -77,8 +77,10 @@ internal sealed class GatewayMetrics
     public static class Limit
     {
         public const string VisitorConnections = "visitor_connections";
+        public const string VisitorConnects = "visitor_connects";
         public const string VisitorRequests = "visitor_requests";
         public const string VisitorRate = "visitor_rate";
+        public const string VisitorFrames = "visitor_frames";
         public const string DeviceRequests = "device_requests";
         public const string DeviceConnects = "device_connects";
         public const string NodeConnections = "node_connections";

@@ -137,7 +137,8 @@ internal sealed partial class TunnelEndpoint(
     // Those who are turned away together do not come back together, whatever their agents do.
     private static string Spread(int seconds) => Random.Shared.Next(1, seconds + 1).ToString(CultureInfo.InvariantCulture);
 
-    private static bool Avoids(HttpContext context, string node)
+    /// <summary>Whether the device says that it has a tunnel to a node.</summary>
+    internal static bool Avoids(HttpContext context, string node)
     {
         var list = context.Request.Headers[TunnelProtocol.AvoidHeader].ToString();
         foreach (var range in list.AsSpan().Split(','))
@@ -152,7 +153,7 @@ internal sealed partial class TunnelEndpoint(
     }
 
     /// <summary>What is wrong with the handshake itself; null when nothing is.</summary>
-    private static string? Explain(HttpContext context)
+    internal static string? Explain(HttpContext context)
     {
         var request = context.Request;
         if (!HttpMethods.IsGet(request.Method) || !HttpProtocol.IsHttp11(request.Protocol))

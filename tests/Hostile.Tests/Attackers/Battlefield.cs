@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
+using System.Security.Authentication;
 using Gateway.Tests.Harness;
 using Microsoft.AspNetCore.Http;
 using Tunnel.Agent;
@@ -22,15 +23,15 @@ public sealed class Battlefield : IAsyncLifetime
 
     internal TestDevice Bystander { get; private set; } = null!;
 
-    /// <summary>20 s for each behaviour in the heavy run, else 2 s.</summary>
-    internal static TimeSpan Duration { get; } = Environment.GetEnvironmentVariable("GATEWAY_TEST_HEAVY") == "1" ? TimeSpan.FromSeconds(20) : TimeSpan.FromSeconds(2);
+    /// <summary>20 s for each behaviour in the heavy run, else 1 s.</summary>
+    internal static TimeSpan Duration { get; } = Environment.GetEnvironmentVariable("GATEWAY_TEST_HEAVY") == "1" ? TimeSpan.FromSeconds(20) : TimeSpan.FromSeconds(1);
 
     public async ValueTask InitializeAsync()
     {
         HttpsPort = RedisServer.FreePort();
         Gateway = await GatewayProcess.StartAsync(
             null, $"Listen:Https=127.0.0.1:{HttpsPort}", $"Certificates:File={TestCertificates.Shared.CertificateFile}", $"Certificates:KeyFile={TestCertificates.Shared.KeyFile}",
-            "Limits:ExemptLoopback=false", "Storage:Timeout=00:00:10", "Devices:CacheTtl=00:00:30");
+            "Listen:RequestHeadersTimeout=00:00:10", "Listen:ContentGrace=00:00:10", "Listen:StalledReadTimeout=00:00:10", "Limits:ExemptLoopback=false", "Storage:Timeout=00:00:10", "Devices:CacheTtl=00:00:30");
         var app = await TestApp.StartAsync(static async context =>
         {
             if (context.Request.Path == "/large")
@@ -67,30 +68,38 @@ public sealed class Battlefield : IAsyncLifetime
         await Gateway.DisposeAsync();
     }
 
-    /// <summary>Lets an attacker act while the honest visitor visits the other device.</summary>
-    internal async Task<Report> WatchAsync(string name, Func<CancellationToken, Task<Flood>> attack)
+    /// <summary>Lets an attacker act while the honest visitor visits the other device. Who is cut off comes back at once.</summary>
+    /// <param name="name">What the attacker does.</param>
+    /// <param name="mustBeCutOff">Goes on until that has happened once.</param>
+    /// <param name="attack">One attempt.</param>
+    internal async Task<Report> WatchAsync(string name, bool mustBeCutOff, Func<CancellationToken, Task<Flood>> attack)
     {
-        using var time = new CancellationTokenSource(Duration);
+        using var time = new CancellationTokenSource();
         await using var honest = new HonestVisitor(this);
         await Eventually.TrueAsync(() => honest.Answers > 0, "the honest visitor is there");
+        var started = Stopwatch.GetTimestamp();
         var before = Resident();
         var peak = before;
-        var attacking = attack(time.Token);
+        var attacker = new Attacker();
+        var attacking = attacker.ActAsync(attack, time.Token);
         while (!attacking.IsCompleted || !time.IsCancellationRequested)
         {
             peak = Math.Max(peak, Resident());
             Assert.False(Gateway.Process.HasExited, $"The gateway has ended: {Gateway.Process.Output}");
             await Task.Delay(50, CancellationToken.None);
+            var elapsed = Stopwatch.GetElapsedTime(started);
+            if ((elapsed > Duration && (!mustBeCutOff || attacker.IsStopped)) || elapsed > Duration + Eventually.Patience)
+            {
+                await time.CancelAsync();
+            }
         }
 
-        await using var flood = await attacking;
-        await Eventually.TrueAsync(() => honest.Answers > 0 && honest.IsFresh, "the honest visitor is served afterwards");
-        return new Report(name, flood.BytesSent, flood.CutOffAfter, honest.Answers, honest.Failures, honest.Worst, peak - before);
+        await attacking;
+        await Eventually.TrueAsync(() => honest.IsFresh, "the honest visitor is served afterwards");
+        return new Report(name, attacker, honest.Answers, honest.Failures, honest.Worst, peak - before);
     }
 
-    private long Resident() => 1024 * long.Parse(
-        File.ReadLines($"/proc/{Gateway.Process.Id}/status").First(static line => line.StartsWith("VmRSS:", StringComparison.Ordinal)).Split(':')[1].Replace("kB", "", StringComparison.Ordinal).Trim(),
-        CultureInfo.InvariantCulture);
+    private long Resident() => GatewayProcess.Memory(Gateway.Process);
 
     private async Task<TestDevice> ConnectAsync(TestApp app)
     {
@@ -111,11 +120,56 @@ public sealed class Battlefield : IAsyncLifetime
 }
 
 /// <summary>What came of an attack.</summary>
-internal sealed record Report(string Name, long Bytes, TimeSpan? CutOffAfter, int Answers, IReadOnlyCollection<string> Failures, TimeSpan Worst, long Growth)
+internal sealed record Report(string Name, Attacker Attacker, int Answers, IReadOnlyCollection<string> Failures, TimeSpan Worst, long Growth)
 {
+    /// <summary>A row of the table in docs/hostile.md.</summary>
     public override string ToString() => string.Create(
         CultureInfo.InvariantCulture,
-        $"| {Name} | {Bytes / 1048576.0:0.0} MB | {(CutOffAfter is { } after ? $"cut off after {after.TotalSeconds:0.0} s" : "not cut off")} | {Answers} answers, {Failures.Count} failed, worst {Worst.TotalMilliseconds:0} ms | {Growth / 1048576.0:+0;-0} MB |");
+        $"| {Name} | {Attacker.Bytes / 1048576.0:0.0} MB | {Stopped} | {Answers}, {Failures.Count}, {Worst.TotalMilliseconds:0} ms | {Growth / 1048576.0:+0;-0;0} MB |");
+
+    private string Stopped => string.Create(CultureInfo.InvariantCulture, $"{Attacker.CutsOff} times{(Attacker.FirstCutOffAfter is { } after ? $", first after {after.TotalSeconds:0.0} s" : "")}{(Attacker.Refusals > 0 ? $"; refused {Attacker.Refusals} times" : "")}");
+}
+
+/// <summary>Attacks again and again.</summary>
+internal sealed class Attacker
+{
+    private int _cutsOff;
+    private int _refusals;
+
+    /// <summary>How often its connection was ended while it acted.</summary>
+    public int CutsOff => Volatile.Read(ref _cutsOff);
+
+    /// <summary>How often it was not let in any more.</summary>
+    public int Refusals => Volatile.Read(ref _refusals);
+
+    public bool IsStopped => CutsOff + Refusals > 0;
+
+    public TimeSpan? FirstCutOffAfter { get; private set; }
+
+    public long Bytes { get; private set; }
+
+    public async Task ActAsync(Func<CancellationToken, Task<Flood>> attack, CancellationToken time)
+    {
+        while (!time.IsCancellationRequested)
+        {
+            try
+            {
+                await using var flood = await attack(time);
+                Bytes += flood.BytesSent;
+                if (flood.CutOffAfter is { } after)
+                {
+                    FirstCutOffAfter ??= after;
+                    Interlocked.Increment(ref _cutsOff);
+                }
+            }
+            catch (Exception exception) when (exception is IOException or SocketException or AuthenticationException or OperationCanceledException)
+            {
+                // 429, or closed before a byte.
+                Interlocked.Increment(ref _refusals);
+                await Task.Delay(10, CancellationToken.None);
+            }
+        }
+    }
 }
 
 /// <summary>Visits the bystander's device again and again, and remembers how that went.</summary>

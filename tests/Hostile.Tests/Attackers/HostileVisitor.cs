@@ -9,10 +9,11 @@ namespace Gateway.Tests.Attackers;
 /// A visitor who wants to harm, from an address of its own. Each behaviour is a method that goes on until it is cut off or its time is up; to
 /// add one, write it here and name it in <see cref="Behaviours"/>.
 /// </summary>
+/// <param name="address">Whom the gateway sees: 127.0.0.0/8.</param>
 /// <param name="httpPort">Without TLS.</param>
 /// <param name="httpsPort">With TLS.</param>
 /// <param name="host">A device that is there, whose application answers <c>/large</c> without end.</param>
-internal sealed class HostileVisitor(int httpPort, int httpsPort, string host)
+internal sealed class HostileVisitor(string address, int httpPort, int httpsPort, string host)
 {
     public static readonly Dictionary<string, Func<HostileVisitor, CancellationToken, Task<Flood>>> Behaviours = new(StringComparer.Ordinal)
     {
@@ -25,6 +26,8 @@ internal sealed class HostileVisitor(int httpPort, int httpsPort, string host)
         ["PING, never reading"] = static (visitor, time) => visitor.FramesAsync(Frame.Ping, 0, 0, new byte[8], reading: false, time),
         ["PING"] = static (visitor, time) => visitor.FramesAsync(Frame.Ping, 0, 0, new byte[8], reading: true, time),
         ["PRIORITY"] = static (visitor, time) => visitor.FramesAsync(Frame.Priority, 0, 1, new byte[] { 0, 0, 0, 0, 1 }, reading: true, time),
+        ["openings of windows"] = static (visitor, time) => visitor.FramesAsync(Frame.WindowUpdate, 0, 0, Http2Writer.Number(1), reading: true, time),
+        ["frames of no known type"] = static (visitor, time) => visitor.FramesAsync(0xfa, 0, 0, [], reading: true, time),
         ["empty DATA"] = static (visitor, time) => visitor.EmptyDataAsync(time),
         ["windows that stay closed"] = static (visitor, time) => visitor.ClosedWindowsAsync(time),
         ["a bomb of compressed fields"] = static (visitor, time) => visitor.FieldBombAsync(time),
@@ -34,10 +37,17 @@ internal sealed class HostileVisitor(int httpPort, int httpsPort, string host)
         ["answers that are not read"] = static (visitor, time) => visitor.NeverReadAsync(time),
         ["unknown hosts"] = static (visitor, time) => visitor.UnknownHostsAsync(time),
         ["handshakes that never end"] = static (visitor, time) => visitor.HalfHandshakesAsync(time),
+        ["handshakes without end"] = static (visitor, time) => visitor.HandshakesAsync(time),
         ["strangers at the tunnels' door"] = static (visitor, time) => visitor.KnockAsync(time),
     };
 
-    private const string Address = "127.0.0.66";
+    /// <summary>Behaviours that end the connection, however long they go on otherwise: frames without end.</summary>
+    public static readonly HashSet<string> Floods = new(StringComparer.Ordinal)
+    {
+        "requests that are reset at once", "streams that the server has to reset", "a head of endless CONTINUATION", "a head of empty CONTINUATION", "SETTINGS, never reading", "SETTINGS",
+        "PING, never reading", "PING", "PRIORITY", "openings of windows", "frames of no known type", "empty DATA", "a bomb of compressed fields",
+    };
+
     private const int Batch = 500;
 
     private (string, string)[] Head(string method = "GET", string path = "/") => [(":method", method), (":scheme", "https"), (":path", path), (":authority", host)];
@@ -126,7 +136,7 @@ internal sealed class HostileVisitor(int httpPort, int httpsPort, string host)
     {
         var first = new Flood(await ConnectAsync(httpPort, time)).Reading();
         var others = new List<Stream>();
-        for (var i = 0; i < 500 && !time.IsCancellationRequested; i++)
+        for (var i = 0; i < 300 && !time.IsCancellationRequested; i++)
         {
             others.Add(await ConnectAsync(httpPort, time));
             await others[i].WriteAsync(begin(host), CancellationToken.None);
@@ -188,6 +198,19 @@ internal sealed class HostileVisitor(int httpPort, int httpsPort, string host)
         return first;
     }
 
+    // As many as there may be in a burst, and some: then nobody lets it in.
+    private async Task<Flood> HandshakesAsync(CancellationToken time)
+    {
+        await Parallel.ForAsync(0, 10, CancellationToken.None, async (_, refused) =>
+        {
+            while (!time.IsCancellationRequested && !refused.IsCancellationRequested)
+            {
+                await using var flood = await OpenHttp2Async(time);
+            }
+        });
+        return new Flood(Stream.Null);
+    }
+
     // Wrong keys, one after the other, and heads that never end.
     private async Task<Flood> KnockAsync(CancellationToken time)
     {
@@ -223,10 +246,10 @@ internal sealed class HostileVisitor(int httpPort, int httpsPort, string host)
         return flood;
     }
 
-    private static async Task<Stream> ConnectAsync(int port, CancellationToken time)
+    private async Task<Stream> ConnectAsync(int port, CancellationToken time)
     {
         var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
-        socket.Bind(new IPEndPoint(IPAddress.Parse(Address), 0));
+        socket.Bind(new IPEndPoint(IPAddress.Parse(address), 0));
         await socket.ConnectAsync(IPAddress.Loopback, port, CancellationToken.None);
         return new NetworkStream(socket, ownsSocket: true);
     }

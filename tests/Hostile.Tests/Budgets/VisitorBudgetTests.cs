@@ -72,6 +72,28 @@ public sealed class VisitorBudgetTests
     }
 
     [Fact]
+    public async Task Who_connects_too_often_is_closed_until_time_has_passed_and_others_are_served()
+    {
+        var time = new FakeTimeProvider(DateTimeOffset.UtcNow);
+        await using var gateway = await StartAsync(
+            new() { ["Limits:Visitor:ConnectsPerSecond"] = "1" }, builder => builder.Services.Replace(ServiceDescriptor.Singleton<TimeProvider>(time)));
+
+        for (var i = 0; i < 10; i++)
+        {
+            Assert.Equal(404, Dial.StatusOf(await Dial.AskAsync(Greedy, gateway, Nobody)));
+        }
+
+        Assert.Equal("", await Dial.AskAsync(Greedy, gateway, Nobody));
+        Assert.Equal(404, Dial.StatusOf(await Dial.AskAsync(Modest, gateway, Nobody)));
+        using var admin = new HttpClient();
+        Assert.Contains("limit=\"visitor_connects\"", await admin.GetStringAsync($"http://127.0.0.1:{gateway.AdminPort}/metrics"), StringComparison.Ordinal);
+
+        time.Advance(TimeSpan.FromSeconds(1));
+        Assert.Equal(404, Dial.StatusOf(await Dial.AskAsync(Greedy, gateway, Nobody)));
+        Assert.Equal("", await Dial.AskAsync(Greedy, gateway, Nobody));
+    }
+
+    [Fact]
     public async Task Tunnels_are_no_connections_of_visitors_and_strangers_that_knock_are()
     {
         await using var gateway = await StartAsync(new() { ["Limits:Visitor:Connections"] = "2" });

@@ -1,4 +1,6 @@
 using System.Buffers;
+using System.IO.Pipelines;
+using System.Text;
 using Gateway.Admin.Api;
 using Gateway.Admin.Balena;
 using Gateway.Admin.CommandLine;
@@ -7,6 +9,10 @@ using Gateway.Devices;
 using Gateway.Listeners;
 using Gateway.Listeners.Http1;
 using Gateway.Listeners.Proxy;
+using Gateway.Listeners.Tls;
+using Gateway.Tunnels;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Options;
 using Tunnel.Protocol;
@@ -163,6 +169,50 @@ public sealed class ParserTests
             Assert.NotEmpty(exception.Message);
         }
     });
+
+    [Fact]
+    public void The_name_that_a_TLS_client_wants_is_one_that_it_has_said() => Fuzzer.Run("clienthello", static bytes =>
+    {
+        var name = ClientHello.ServerNameOf(bytes);
+        Assert.InRange(name.Length, 0, bytes.Length);
+        Assert.True(name.Contains('?', StringComparison.Ordinal) || bytes.AsSpan().IndexOf(Encoding.ASCII.GetBytes(name)) >= 0);
+
+        if (bytes.Length == 0)
+        {
+            return; // nothing is read from nothing
+        }
+
+        // What is looked at is a whole record, or nothing, and stays where it was.
+        var reader = PipeReader.Create(Cut(bytes));
+        var peeked = ClientHello.PeekAsync(reader, CancellationToken.None).AsTask().GetAwaiter().GetResult();
+        Assert.NotNull(peeked);
+        Assert.True(bytes.AsSpan().StartsWith(peeked));
+        Assert.True(!reader.TryRead(out var left) || left.Buffer.Length == bytes.Length);
+    });
+
+    [Fact]
+    public void A_handshake_of_a_device_is_judged_whatever_it_says() => Fuzzer.RunText("handshake", static text =>
+    {
+        var parts = text.Split('|').Concat(Enumerable.Repeat("", 6)).Take(6).ToList();
+        var context = new DefaultHttpContext();
+        context.Features.Set<IHttpUpgradeFeature>(new Upgradable());
+        (context.Request.Method, context.Request.Protocol) = (parts[0], parts[1]);
+        var fields = context.Request.Headers;
+        (fields.Upgrade, fields["ALPN"], fields["Gateway-Avoid"], fields.Authorization) = (parts[2], parts[3], parts[4], parts[5]);
+
+        var isRight = parts[0].Equals("GET", StringComparison.OrdinalIgnoreCase) && parts[1].Equals("HTTP/1.1", StringComparison.OrdinalIgnoreCase)
+            && parts[2].Equals("ptth", StringComparison.OrdinalIgnoreCase) && parts[3] == "h2";
+        Assert.Equal(isRight, TunnelEndpoint.Explain(context) is null);
+        Assert.Equal(parts[4].Split(',').Any(static node => node.Trim() == "node-1"), TunnelEndpoint.Avoids(context, "node-1"));
+        Assert.True(DeviceKeyHash.OfBearer(context.Request).Matches(parts[5].StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase) ? parts[5][7..].Trim() : ""));
+    });
+
+    private sealed class Upgradable : IHttpUpgradeFeature
+    {
+        public bool IsUpgradableRequest => true;
+
+        public Task<Stream> UpgradeAsync() => throw new NotSupportedException("Nothing is opened.");
+    }
 
     private static ReadOnlySequence<byte> Cut(byte[] bytes)
     {

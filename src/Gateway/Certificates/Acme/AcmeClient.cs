@@ -15,9 +15,11 @@ internal sealed class AcmeClient(HttpClient http, Uri directoryUrl, AccountKey k
     private const int NonceAttempts = 10;
     private const int ReadAttempts = 4;
 
-    private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(200);
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(10);
+
+    /// <summary>However long a server asks to wait.</summary>
+    private static readonly TimeSpan LongestRetryAfter = TimeSpan.FromDays(7);
 
     // The newest first: old ones run out.
     private readonly ConcurrentStack<string> _nonces = new();
@@ -134,7 +136,7 @@ internal sealed class AcmeClient(HttpClient http, Uri directoryUrl, AccountKey k
         }
 
         using var answer = await PostAsync(order.Certificate, null, cancellationToken, "application/pem-certificate-chain");
-        return await answer.Content.ReadAsStringAsync(cancellationToken);
+        return Encoding.ASCII.GetString(await answer.Content.ReadAsByteArrayAsync(cancellationToken));
     }
 
     /// <summary>Revokes a certificate (RFC 8555 section 7.6).</summary>
@@ -273,7 +275,7 @@ internal sealed class AcmeClient(HttpClient http, Uri directoryUrl, AccountKey k
         {
             try
             {
-                problem = JsonSerializer.Deserialize<AcmeProblem>(answer.Content.ReadAsStream(), Json);
+                problem = JsonSerializer.Deserialize<AcmeProblem>(answer.Content.ReadAsStream(), AcmeJson.Options);
             }
             catch (JsonException)
             {
@@ -291,7 +293,7 @@ internal sealed class AcmeClient(HttpClient http, Uri directoryUrl, AccountKey k
     {
         try
         {
-            return JsonSerializer.Deserialize<T>(answer.Content.ReadAsStream(), Json) ?? throw new JsonException("null");
+            return JsonSerializer.Deserialize<T>(answer.Content.ReadAsStream(), AcmeJson.Options) ?? throw new JsonException("null");
         }
         catch (Exception exception) when (exception is JsonException or NotSupportedException)
         {
@@ -302,10 +304,14 @@ internal sealed class AcmeClient(HttpClient http, Uri directoryUrl, AccountKey k
     private Uri Location(HttpResponseMessage answer) =>
         answer.Headers.Location is { IsAbsoluteUri: true } location ? location : throw new AcmeException(AcmeException.Garbage, $"{directoryUrl} gives no Location.");
 
-    private TimeSpan? RetryAfter(HttpResponseMessage answer) => answer.Headers.RetryAfter switch
+    private TimeSpan? RetryAfter(HttpResponseMessage answer)
     {
-        { Delta: { } delta } => delta,
-        { Date: { } date } when date > time.GetUtcNow() => date - time.GetUtcNow(),
-        _ => null,
-    };
+        TimeSpan? asked = answer.Headers.RetryAfter switch
+        {
+            { Delta: { } delta } => delta,
+            { Date: { } date } when date > time.GetUtcNow() => date - time.GetUtcNow(),
+            _ => null,
+        };
+        return asked > LongestRetryAfter ? LongestRetryAfter : asked;
+    }
 }

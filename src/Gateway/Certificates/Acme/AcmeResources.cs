@@ -1,6 +1,29 @@
+using System.Text.Json;
 using System.Text.Json.Serialization;
 
 namespace Gateway.Certificates.Acme;
+
+/// <summary>How what a server says is read: what has to be there is, and what is null is not.</summary>
+internal static class AcmeJson
+{
+    public static readonly JsonSerializerOptions Options = new(JsonSerializerDefaults.Web)
+    {
+        RespectNullableAnnotations = true,
+        RespectRequiredConstructorParameters = true,
+        Converters = { new AddressConverter() },
+    };
+
+    // Whole addresses alone: others cannot be asked.
+    private sealed class AddressConverter : JsonConverter<Uri>
+    {
+        public override Uri Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
+            reader.TokenType == JsonTokenType.String && Uri.TryCreate(reader.GetString(), UriKind.Absolute, out var address) && address.Scheme is "https" or "http"
+                ? address
+                : throw new JsonException("an address is not whole");
+
+        public override void Write(Utf8JsonWriter writer, Uri value, JsonSerializerOptions options) => writer.WriteStringValue(value.AbsoluteUri);
+    }
+}
 
 /// <summary>RFC 8555 section 7.1.1; <c>renewalInfo</c> is RFC 9773's, <c>profiles</c> draft-ietf-acme-profiles'.</summary>
 internal sealed record AcmeDirectory
@@ -30,7 +53,7 @@ internal sealed record AcmeOrder
 {
     public required string Status { get; init; }
 
-    public IReadOnlyList<Uri> Authorizations { get; init; } = [];
+    public IReadOnlyList<Uri> Authorizations { get; init => field = [.. value.Where(static one => one is not null)]; } = [];
 
     public Uri? Finalize { get; init; }
 
@@ -46,7 +69,7 @@ internal sealed record AcmeAuthorization
 
     public required AcmeIdentifier Identifier { get; init; }
 
-    public IReadOnlyList<AcmeChallengeResource> Challenges { get; init; } = [];
+    public IReadOnlyList<AcmeChallengeResource> Challenges { get; init => field = [.. value.Where(static one => one is not null)]; } = [];
 }
 
 internal sealed record AcmeIdentifier(string Type, string Value);
@@ -79,7 +102,7 @@ internal sealed record AcmeProblem
     private const string Prefix = "urn:ietf:params:acme:error:";
 
     public override string ToString() =>
-        $"{Word}: {Detail}" + string.Concat((Subproblems ?? []).Select(static part => $"; {part.Identifier?.Value}: {part.Detail}"));
+        $"{Word}: {Detail}" + string.Concat((Subproblems ?? []).Select(static part => $"; {part?.Identifier?.Value}: {part?.Detail}"));
 }
 
 internal sealed record AcmeSubproblem(string? Type, string? Detail, AcmeIdentifier? Identifier);

@@ -103,13 +103,13 @@ internal static class ClientHello
     // Null while the record is not complete.
     private static byte[]? Read(in ReadOnlySequence<byte> buffer)
     {
+        Span<byte> head = stackalloc byte[RecordHead];
+        buffer.Slice(0, Math.Min(RecordHead, buffer.Length)).CopyTo(head);
         if (buffer.Length < RecordHead)
         {
-            return buffer.Length > 0 && buffer.FirstSpan[0] != Handshake ? [] : null;
+            return buffer.Length > 0 && head[0] != Handshake ? [] : null;
         }
 
-        Span<byte> head = stackalloc byte[RecordHead];
-        buffer.Slice(0, RecordHead).CopyTo(head);
         var length = RecordHead + BinaryPrimitives.ReadUInt16BigEndian(head[3..]);
         if (head[0] != Handshake || length > 16 * 1024 + RecordHead)
         {
