@@ -27,7 +27,7 @@ const dashboards = {
     ['Devices connected by node', 'timeseries', 'short', 'A step down on one node and up on the others is a drain; down everywhere is a loss.', [per('instance', `gateway_devices_connected${all}`), '{{instance}}']],
     ['CPU', 'timeseries', 'percentunit', 'Share of one core.', [per('instance', rate('dotnet_process_cpu_time_seconds_total')), '{{instance}}']],
     ['Memory', 'timeseries', 'bytes', 'Resident.', [per('instance', `dotnet_process_memory_working_set_bytes${all}`), '{{instance}}']],
-    ['Memory of what may be used', 'timeseries', 'percentunit', 'Beyond Limits:Node:MemoryPercent (85 %) the node refuses new requests and tunnels.', [per('instance', `gateway_node_memory_ratio${all}`), '{{instance}}'], [per('instance', `gateway_node_shedding${all}`), '{{instance}} refuses']],
+    ['Memory of what may be used', 'timeseries', 'percentunit', 'Beyond Limits:Node:MemoryPercent (85 %) the node refuses new requests and tunnels.', [per('instance', `gateway_node_memory${all}`), '{{instance}}'], [per('instance', `gateway_node_shedding${all}`), '{{instance}} refuses']],
     ['Time in garbage collection', 'timeseries', 'percentunit', 'Share of the time in which everything pauses.', [per('instance', rate('dotnet_gc_pause_time_seconds_total')), '{{instance}}']],
     ['Redis: 99 % answered within', 'timeseries', 's', 'By command.', [quantile(0.99, 'db_client_operation_duration_seconds', 'db_operation_name'), '{{db_operation_name}}']],
     ['Flags and keys answered by', 'timeseries', 'ops', 'memory is the normal case; stale means that Redis is away; unavailable means visitors are turned away.', [per('source', rate('gateway_device_lookups_total')), '{{source}}']],

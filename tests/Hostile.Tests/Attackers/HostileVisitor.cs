@@ -169,7 +169,12 @@ internal sealed class HostileVisitor(string address, int httpPort, int httpsPort
             await TryWriteAsync(others[i], request);
         }
 
-        await first.StayAsync(time);
+        // Who does not read learns of the end by writing: empty lines before a next request, which are none (RFC 9112 section 2.2).
+        while (await first.SendAsync("\r\n"u8.ToArray(), time))
+        {
+            await Task.Delay(500, time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+
         others.ForEach(static other => other.Dispose());
         return first;
     }
