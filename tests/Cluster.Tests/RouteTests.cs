@@ -155,7 +155,7 @@ public sealed class RouteTests
         await database.HashSetAsync($"device:{{{device.Uuid}}}", record);
 
         await Eventually.TrueAsync(
-            async () => (await database.HashLengthAsync($"route:{{{device.Uuid}}}"), await database.SetContainsAsync("online:node-0", $"{device.Uuid}")) == (1, true), "the route is there again");
+            async () => (await database.HashLengthAsync($"route:{{{device.Uuid}}}"), await database.SetContainsAsync($"online:node-0:{cluster[0].Services.GetRequiredService<NodeIdentity>().Epoch}", $"{device.Uuid}")) == (1, true), "the route is there again");
         await cluster.KnowEachOtherAsync();
         using var visitor = cluster[1].CreateVisitor();
         Assert.Equal("here", await visitor.GetStringAsync($"http://{device.Host}/"));

@@ -62,8 +62,9 @@ public sealed class FleetFigures(ITestOutputHelper output)
         var started = Stopwatch.GetTimestamp();
         await node.Services.GetRequiredService<DeviceCatalogue>().Loaded;
         output.WriteLine($"a node has read 100,000 devices: {Stopwatch.GetElapsedTime(started).TotalSeconds:F1} s");
+        var identity = node.Services.GetRequiredService<Gateway.Cluster.NodeIdentity>();
         await database.SetAddAsync(
-            $"online:{node.Services.GetRequiredService<Gateway.Cluster.NodeIdentity>().Id}", [.. uuids.Where(static (_, i) => i % 10 != 0).Select(static uuid => new StackExchange.Redis.RedisValue(uuid.ToString()))]);
+            $"online:{identity.Id}:{identity.Epoch}", [.. uuids.Where(static (_, i) => i % 10 != 0).Select(static uuid => new StackExchange.Redis.RedisValue(uuid.ToString()))]);
 
         var (_, token) = await node.Services.GetRequiredService<TokenStore>().CreateAsync("figures", Scope.Admin, null, "the tests");
         using var api = Api(node, token);

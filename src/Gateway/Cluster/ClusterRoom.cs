@@ -27,6 +27,8 @@ internal static class ClusterRoom
         services.AddSingleton<IValidateOptions<ClusterOptions>, ClusterOptions.Validator>();
         services.AddSingleton<NodeIdentity>();
         services.AddSingleton<Nodes>();
+        services.AddSingleton<OnlineDevices>();
+        services.AddHostedService(static provider => provider.GetRequiredService<OnlineDevices>());
         services.AddSingleton<Presence>();
     }
 }

@@ -7,7 +7,7 @@ using Tunnel.Protocol;
 namespace Gateway.Cluster;
 
 /// <summary>Which devices are online, on all nodes: for operators.</summary>
-internal sealed class Presence(Nodes nodes, DeviceStore store, RedisConnection redis)
+internal sealed class Presence(Nodes nodes, DeviceStore store, RedisConnection redis, OnlineDevices online)
 {
     /// <summary>A device's live tunnels, the newest first.</summary>
     /// <exception cref="StoreUnavailableException">Redis has not been reached yet.</exception>
@@ -24,35 +24,19 @@ internal sealed class Presence(Nodes nodes, DeviceStore store, RedisConnection r
         }
 
         var members = devices.Select(static uuid => (RedisValue)uuid.ToString()).ToArray();
-        var online = new bool[devices.Count];
-        foreach (var answer in await Task.WhenAll(nodes.Live.Select(node => redis.Database.SetContainsAsync(RouteWriter.OnlineOf(node.Id), members))))
+        var areOnline = new bool[devices.Count];
+        foreach (var answer in await Task.WhenAll(nodes.Live.Select(node => redis.Database.SetContainsAsync(RouteWriter.OnlineOf(node.Id, node.Epoch), members))))
         {
-            for (var i = 0; i < online.Length; i++)
+            for (var i = 0; i < areOnline.Length; i++)
             {
-                online[i] |= answer[i];
+                areOnline[i] |= answer[i];
             }
         }
 
-        return online;
+        return areOnline;
     }
 
-    /// <summary>All devices that are online: some MB for 100,000 of them.</summary>
+    /// <summary>All devices that are online, from memory.</summary>
     /// <exception cref="StoreUnavailableException">Redis has not been reached yet.</exception>
-    public async Task<HashSet<DeviceUuid>> AllOnlineAsync()
-    {
-        var online = new HashSet<DeviceUuid>();
-        foreach (var answer in await Task.WhenAll(nodes.Live.Select(node => redis.Database.SetMembersAsync(RouteWriter.OnlineOf(node.Id)))))
-        {
-            online.EnsureCapacity(online.Count + answer.Length);
-            foreach (var member in answer)
-            {
-                if (DeviceUuid.TryParse((string?)member, null, out var uuid))
-                {
-                    online.Add(uuid);
-                }
-            }
-        }
-
-        return online;
-    }
+    public Task<OnlineView> AllOnlineAsync() => online.ReadAsync();
 }

@@ -21,6 +21,9 @@ internal sealed partial class RouteWriter(
     private const int BatchSize = 256;
 
     private static readonly TimeSpan Respite = TimeSpan.FromMilliseconds(500);
+    /// <summary>After a node has died, what it wrote for lists is of no use and runs out.</summary>
+    private static readonly TimeSpan OnlineKeptFor = TimeSpan.FromHours(1);
+
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
     // Tunnels whose state is not written, each with the number of its last change.
@@ -30,8 +33,8 @@ internal sealed partial class RouteWriter(
     private TaskCompletionSource? _idle;
     private long _changes;
 
-    /// <summary>A set of the devices that have a tunnel on a node, for lists: <c>online:&lt;node id&gt;</c>.</summary>
-    public static RedisKey OnlineOf(string node) => $"online:{node}";
+    /// <summary>A set of the devices that have a tunnel on a node since this start of it, for lists: <c>online:&lt;node id&gt;:&lt;epoch&gt;</c>.</summary>
+    public static RedisKey OnlineOf(string node, string epoch) => $"online:{node}:{epoch}";
 
     public override Task StartAsync(CancellationToken cancellationToken)
     {
@@ -67,17 +70,13 @@ internal sealed partial class RouteWriter(
                 }
             };
 
-            while (!await TryClearAsync())
-            {
-                await Task.Delay(Respite, time, stoppingToken);
-            }
-
             RewriteAll();
             while (true)
             {
-                await _wake.WaitAsync(stoppingToken);
+                var isKeptLong = await _wake.WaitAsync(OnlineKeptFor / 4, stoppingToken);
                 while (!_dirty.IsEmpty)
                 {
+                    isKeptLong = false;
                     if (!await TryWriteAsync([.. _dirty.Take(BatchSize)]))
                     {
                         await Task.Delay(Respite, time, stoppingToken);
@@ -91,6 +90,11 @@ internal sealed partial class RouteWriter(
                         _idle?.TrySetResult();
                         _idle = null;
                     }
+                }
+
+                if (!isKeptLong)
+                {
+                    await TryKeepAsync();
                 }
             }
         }
@@ -137,17 +141,16 @@ internal sealed partial class RouteWriter(
         return Array.TrueForAll(all, static written => written);
     }
 
-    // What a former start of this node wrote is void.
-    private async Task<bool> TryClearAsync()
+    // Said after each write, and in good time without one; a Redis that is away is written to anew when it is back.
+    private async Task TryKeepAsync()
     {
         try
         {
-            await redis.Database.KeyDeleteAsync(OnlineOf(self.Id));
-            return true;
+            await redis.Database.KeyExpireAsync(OnlineOf(self.Id, self.Epoch), OnlineKeptFor);
         }
-        catch (Exception exception) when (RedisConnection.IsUnavailable(exception))
+        catch (Exception exception) when (RedisConnection.IsUnavailable(exception) || exception is RedisException)
         {
-            return false;
+            // Next time.
         }
     }
 
@@ -170,28 +173,32 @@ internal sealed partial class RouteWriter(
         }
     }
 
+    // The set is changed first: the route's change is announced, and who hears of it looks at both.
     private async Task WriteAsync(DeviceTunnel tunnel)
     {
-        var database = redis.Database;
         if (tunnels.Contains(tunnel))
         {
             await Task.WhenAll(
-                database.SetAddAsync(OnlineOf(self.Id), tunnel.Uuid.ToString()),
+                redis.Database.SetAddAsync(OnlineOf(self.Id, self.Epoch), tunnel.Uuid.ToString()),
                 store.AddRouteAsync(tunnel.Uuid, RouteOf(tunnel), IsDead));
         }
         else
         {
-            await store.RemoveRouteAsync(tunnel.Uuid, tunnel.ConnectionId, self.Id);
-            if (tunnels.Find(tunnel.Uuid) is null)
-            {
-                await database.SetRemoveAsync(OnlineOf(self.Id), tunnel.Uuid.ToString());
+            await Task.WhenAll(
+                tunnels.Find(tunnel.Uuid) is null ? RemoveOnlineAsync(tunnel.Uuid) : Task.CompletedTask,
+                store.RemoveRouteAsync(tunnel.Uuid, tunnel.ConnectionId, self.Id));
+        }
+    }
 
-                // A tunnel that came meanwhile is dirty, and its own writing comes after this one or says the same.
-                if (tunnels.Find(tunnel.Uuid) is not null)
-                {
-                    await database.SetAddAsync(OnlineOf(self.Id), tunnel.Uuid.ToString());
-                }
-            }
+    private async Task RemoveOnlineAsync(DeviceUuid uuid)
+    {
+        var database = redis.Database;
+        await database.SetRemoveAsync(OnlineOf(self.Id, self.Epoch), uuid.ToString());
+
+        // A tunnel that came meanwhile is dirty, and its own writing comes after this one or says the same.
+        if (tunnels.Find(uuid) is not null)
+        {
+            await database.SetAddAsync(OnlineOf(self.Id, self.Epoch), uuid.ToString());
         }
     }
 

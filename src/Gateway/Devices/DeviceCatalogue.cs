@@ -371,10 +371,10 @@ internal sealed record CatalogueQuery
     /// <summary>Whether the public URL is on.</summary>
     public bool? Enabled { get; init; }
 
-    /// <summary>Whether the device has a tunnel; needs <see cref="OnlineDevices"/>.</summary>
+    /// <summary>Whether the device has a tunnel; needs <see cref="IsOnline"/>.</summary>
     public bool? Online { get; init; }
 
-    public IReadOnlySet<DeviceUuid>? OnlineDevices { get; init; }
+    public Func<DeviceUuid, bool>? IsOnline { get; init; }
 
     /// <summary>Whether every device matches.</summary>
     public bool MatchesAll => UuidPrefix.Length == 0 && Enabled is null && Name is null && Text is null && Tags.IsEmpty && Online is null;
@@ -397,7 +397,7 @@ internal sealed record CatalogueQuery
 
         return (_foldedName is null || HasInName(device, _foldedName))
             && (_foldedText is null || HasInName(device, _foldedText) || _textAsTag.Matches(device) || device.UuidText.StartsWith(_foldedText, StringComparison.OrdinalIgnoreCase))
-            && (Online is not { } online || OnlineDevices!.Contains(device.Uuid) == online);
+            && (Online is not { } online || IsOnline!(device.Uuid) == online);
     }
 
     private static bool HasInName(DeviceSummary device, string folded) => device.FoldedName?.Contains(folded, StringComparison.Ordinal) == true;

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text.Json;
+using Gateway.Cluster;
 using Gateway.Devices;
 using Gateway.Storage;
 using Gateway.Tests.Harness;
@@ -24,6 +25,26 @@ public sealed class StoreTests
     {
         var client = new HttpClient();
         return GetAsync(client, $"http://127.0.0.1:{gateway.AdminPort}{path}");
+    }
+
+    [Fact]
+    public async Task Memory_knows_who_is_online_as_soon_as_the_store_does()
+    {
+        await using var app = await AppAsync();
+        await using var gateway = await TestGateway.StartAsync();
+        var online = gateway.Services.GetRequiredService<Presence>();
+        var (first, second) = (await gateway.AddDeviceAsync(), await gateway.AddDeviceAsync());
+        await using (await gateway.ConnectAsync(first, app.Url))
+        {
+            await IsOnlineAsync(first, true);
+            await using var agent = await gateway.ConnectAsync(second, app.Url);
+            await IsOnlineAsync(second, true);
+        }
+
+        await IsOnlineAsync(first, false);
+
+        Task IsOnlineAsync(TestDevice device, bool expected) =>
+            Eventually.TrueAsync(async () => (await online.AllOnlineAsync()).Contains(device.Uuid) == expected, $"online: {expected}");
     }
 
     [Fact]

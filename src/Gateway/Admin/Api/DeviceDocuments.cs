@@ -35,7 +35,7 @@ internal sealed class DeviceDocuments(
     {
         // Half a list would leave devices out without a word.
         await catalogue.Loaded.WaitAsync(LoadTimeout);
-        var page = catalogue.List(query.Online is null ? query : query with { OnlineDevices = await presence.AllOnlineAsync() });
+        var page = catalogue.List(query.Online is null ? query : query with { IsOnline = (await presence.AllOnlineAsync()).Contains });
         var uuids = page.Devices.Select(static device => device.Uuid).ToList();
         var (online, records) = (presence.AreOnlineAsync(uuids), Task.WhenAll(uuids.Select(store.FindAsync)));
         var devices = (await records).Zip(await online).Where(static device => device.First is not null).Select(device => Document(device.First!, device.Second));

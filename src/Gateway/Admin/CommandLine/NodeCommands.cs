@@ -33,7 +33,7 @@ internal static class NodeCommands
         {
             if (await FindAsync(redis, id) is { } node)
             {
-                var devices = await redis.Database.SetLengthAsync(RouteWriter.OnlineOf(id));
+                var devices = await redis.Database.SetLengthAsync(RouteWriter.OnlineOf(id, node.Epoch));
                 rows.Add([id, node.Draining ? "draining" : "serving", $"{devices}", Table.Time(node.Started), node.Address ?? "-"]);
             }
         }
