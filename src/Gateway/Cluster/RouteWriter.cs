@@ -21,6 +21,7 @@ internal sealed partial class RouteWriter(
     private const int BatchSize = 256;
 
     private static readonly TimeSpan Respite = TimeSpan.FromMilliseconds(500);
+
     /// <summary>After a node has died, what it wrote for lists is of no use and runs out.</summary>
     private static readonly TimeSpan OnlineKeptFor = TimeSpan.FromHours(1);
 
