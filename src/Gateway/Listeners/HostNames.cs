@@ -60,8 +60,12 @@ internal sealed class HostNames(IOptions<DomainOptions> options)
         {
             if (host.Length > domain.Length + 1 && host[^(domain.Length + 1)] == '.' && host.EndsWith(domain, StringComparison.OrdinalIgnoreCase))
             {
+                // With more than one it may belong to another domain, which is a part of this one.
                 var label = host[..^(domain.Length + 1)];
-                return label.Contains('.') ? default : label;
+                if (!label.Contains('.'))
+                {
+                    return label;
+                }
             }
         }
 
