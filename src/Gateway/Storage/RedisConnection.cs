@@ -32,6 +32,13 @@ internal sealed partial class RedisConnection(
     /// <summary>Completes with the connection once it has been up for the first time.</summary>
     public Task<ConnectionMultiplexer> FirstConnected => _first.Task;
 
+    /// <summary>
+    /// Waits for the store as long as somebody at a terminal would: 5 s for a Redis, which is there or is not; 30 s for the
+    /// embedded one, which only now starts, and takes its time on a small or busy machine.
+    /// </summary>
+    /// <exception cref="TimeoutException">It did not answer.</exception>
+    public Task WaitAtTerminalAsync() => FirstConnected.WaitAsync(TimeSpan.FromSeconds(options.Value.Redis.Length > 0 ? 5 : 30), time);
+
     /// <summary>The database.</summary>
     /// <exception cref="StoreUnavailableException">Redis has not been reached yet.</exception>
     public IDatabase Database => _multiplexer?.GetDatabase() ?? throw new StoreUnavailableException("Redis has not been reached yet.");

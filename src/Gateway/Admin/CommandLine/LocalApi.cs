@@ -14,8 +14,6 @@ namespace Gateway.Admin.CommandLine;
 /// </summary>
 internal sealed class LocalApi : IAsyncDisposable
 {
-    private static readonly TimeSpan StoreTimeout = TimeSpan.FromSeconds(5);
-
     private readonly WebApplication _app;
     private readonly DirectoryInfo _folder;
 
@@ -45,7 +43,7 @@ internal sealed class LocalApi : IAsyncDisposable
         {
             app.Services.GetRequiredService<IStartupValidator>().Validate();
             await app.StartAsync();
-            await app.Services.GetRequiredService<RedisConnection>().FirstConnected.WaitAsync(StoreTimeout);
+            await app.Services.GetRequiredService<RedisConnection>().WaitAtTerminalAsync();
             await app.Services.GetRequiredService<Nodes>().RefreshAsync();
         }
         catch (Exception exception)

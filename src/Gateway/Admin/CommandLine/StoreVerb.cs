@@ -8,8 +8,6 @@ namespace Gateway.Admin.CommandLine;
 /// <summary>Runs a verb that works on the store, beside a gateway that runs or without one.</summary>
 internal static class StoreVerb
 {
-    private static readonly TimeSpan StoreTimeout = TimeSpan.FromSeconds(5);
-
     /// <param name="result">The parsed command line.</param>
     /// <param name="configure">Adds the settings.</param>
     /// <param name="add">Adds what the verb needs beyond the store and the domains.</param>
@@ -31,7 +29,7 @@ internal static class StoreVerb
         await redis.StartAsync(CancellationToken.None);
         try
         {
-            await redis.FirstConnected.WaitAsync(StoreTimeout);
+            await redis.WaitAtTerminalAsync();
             return await act(services);
         }
         catch (Exception exception) when (RedisConnection.IsUnavailable(exception))
