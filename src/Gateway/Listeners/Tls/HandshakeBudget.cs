@@ -12,10 +12,10 @@ namespace Gateway.Listeners.Tls;
 /// </summary>
 internal sealed class HandshakeBudget : IDisposable
 {
-    private const int PerProcessor = 250;
+    private const int PerProcessor = 100;
 
-    /// <summary>Tokens come this often, so that a second's are not spent in its first moment.</summary>
-    private const int SharesPerSecond = 20;
+    /// <summary>Tokens come this often: few begin at a time, and a visitor waits behind few.</summary>
+    private const int SharesPerSecond = 100;
 
     private readonly TokenBucketRateLimiter _limiter;
     private readonly GatewayMetrics _metrics;

@@ -25,7 +25,7 @@ internal sealed class TlsOptions
     public TimeSpan HandshakeTimeout { get; set; } = TimeSpan.FromSeconds(10);
 
     /// <summary>
-    /// Devices' handshakes that a node begins in a second; the others wait, so that visitors are served meanwhile. Default 0: 250 for
+    /// Devices' handshakes that a node begins in a second; the others wait, so that visitors are served meanwhile. Default 0: 100 for
     /// each processor, a quarter to a third of its time.
     /// </summary>
     public int DeviceHandshakesPerSecond { get; set; }
