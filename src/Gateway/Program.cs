@@ -37,10 +37,14 @@ internal static class Program
         app.UseVisitObserver();      // spans and the access log, for whoever asked
         app.UseStrictness();         // what is ambiguous goes no further
         app.UseSlowContents();       // streams may be quiet
-        app.MapHops();               // other nodes
-        app.MapMetrics();            // Prometheus
-        app.MapHealth();             // orchestrators
-        app.MapAdmin();              // operators
+        app.UseAudiences(
+            nodes: static inner => inner.MapHops(),
+            operators: static admin =>
+            {
+                admin.MapMetrics();  // Prometheus
+                admin.MapHealth();   // orchestrators
+                admin.MapAdmin();    // the API, the dashboard, balena's tools
+            });
         app.MapSelfService();        // devices, about themselves
         app.MapCertificates();       // ACME servers
         app.MapTunnels();            // devices

@@ -6,7 +6,6 @@ using Gateway.Admin.Tokens;
 using Gateway.Devices;
 using Gateway.Listeners;
 using Microsoft.AspNetCore.Authentication;
-using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.Extensions.Options;
 
 namespace Gateway.Admin;
@@ -62,29 +61,21 @@ internal static class AdminRoom
         services.AddDashboard(authentication);
     }
 
-    public static void MapAdmin(this WebApplication app)
+    /// <summary>The API, the dashboard and balena's surface.</summary>
+    public static void MapAdmin(this IApplicationBuilder app)
     {
-        // The platform would put authentication before everything, visitors' requests too; here it belongs to this room alone.
-        var properties = ((IApplicationBuilder)app).Properties;
-        properties["__AuthenticationMiddlewareSet"] = true;
-        properties["__AuthorizationMiddlewareSet"] = true;
-
-        // A pipeline of its own: no route of this room can match a request of another audience.
-        var admin = new ApplicationBuilder(app.Services, app.Services.GetRequiredService<IServer>().Features);
-        admin.UseMiddleware<ProblemMiddleware>();
-        admin.UseRouting();
-        admin.UseAuthentication();
-        admin.UseAuthorization();
-        admin.UseAntiforgery();
-        admin.UseEndpoints(static endpoints =>
+        app.UseMiddleware<ProblemMiddleware>();
+        app.UseRouting();
+        app.UseAuthentication();
+        app.UseAuthorization();
+        app.UseAntiforgery();
+        app.UseEndpoints(static endpoints =>
         {
             endpoints.MapApi();
             endpoints.MapBalena();
             endpoints.MapDashboard();
         });
-        admin.Run(ApiProblem.NoSuchPage.WriteAsync);
-        var pipeline = admin.Build();
-        app.Use(next => context => context.GetAudience() == Audience.Admin ? pipeline(context) : next(context));
+        app.Run(ApiProblem.NoSuchPage.WriteAsync);
     }
 
     /// <summary>Devices ask for their public URL where they dial, with their own key.</summary>

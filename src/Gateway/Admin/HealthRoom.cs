@@ -14,19 +14,19 @@ internal static class HealthRoom
     /// <c>/healthz</c>: the process lives. <c>/startupz</c>: it has come up. <c>/readyz</c>: it can serve. 503 with the reasons
     /// when not.
     /// </summary>
-    public static void MapHealth(this WebApplication app)
+    public static void MapHealth(this IApplicationBuilder app)
     {
-        var node = app.Services.GetRequiredService<INode>();
-        var redis = app.Services.GetRequiredService<RedisConnection>();
-        var certificates = app.Services.GetRequiredService<ServedCertificates>();
+        var node = app.ApplicationServices.GetRequiredService<INode>();
+        var redis = app.ApplicationServices.GetRequiredService<RedisConnection>();
+        var certificates = app.ApplicationServices.GetRequiredService<ServedCertificates>();
 
         // An ACME server visits a node that wants its first certificate: such a node is ready without.
-        var needsCertificate = app.Services.GetRequiredService<IOptions<ListenerOptions>>().Value is { Https.Length: > 0 } or { AdminHttps.Length: > 0 }
-            && !app.Services.GetRequiredService<IOptions<CertificateOptions>>().Value.UsesAcme;
+        var needsCertificate = app.ApplicationServices.GetRequiredService<IOptions<ListenerOptions>>().Value is { Https.Length: > 0 } or { AdminHttps.Length: > 0 }
+            && !app.ApplicationServices.GetRequiredService<IOptions<CertificateOptions>>().Value.UsesAcme;
         // While Redis is away the node serves what it knows. If it were not ready all nodes would be so at once, and nobody would be served.
-        var staleness = app.Services.GetRequiredService<IOptions<DeviceOptions>>().Value.MaxStaleness;
-        var lifetime = app.Lifetime;
-        app.Use(next => context => context.GetAudience() == Audience.Admin ? AnswerAsync(context, next) : next(context));
+        var staleness = app.ApplicationServices.GetRequiredService<IOptions<DeviceOptions>>().Value.MaxStaleness;
+        var lifetime = app.ApplicationServices.GetRequiredService<IHostApplicationLifetime>();
+        app.Use(next => context => AnswerAsync(context, next));
 
         Task AnswerAsync(HttpContext context, RequestDelegate next) => context.Request.Path.Value switch
         {

@@ -1,4 +1,3 @@
-using Gateway.Listeners;
 using Gateway.Telemetry;
 using Microsoft.Extensions.Options;
 
@@ -7,12 +6,12 @@ namespace Gateway.Admin;
 /// <summary><c>/metrics</c> on the admin listener, in Prometheus' formats.</summary>
 internal static class MetricsRoom
 {
-    public static void MapMetrics(this WebApplication app)
+    public static void MapMetrics(this IApplicationBuilder app)
     {
-        if (app.Services.GetRequiredService<IOptions<TelemetryOptions>>().Value.Prometheus)
+        if (app.ApplicationServices.GetRequiredService<IOptions<TelemetryOptions>>().Value.Prometheus)
         {
             app.UseOpenTelemetryPrometheusScrapingEndpoint(static context =>
-                context.Request.Path.Value == "/metrics" && HttpMethods.IsGet(context.Request.Method) && context.GetAudience() == Audience.Admin);
+                context.Request.Path.Value == "/metrics" && HttpMethods.IsGet(context.Request.Method));
         }
     }
 }

@@ -73,7 +73,7 @@ internal static class CertificatesRoom
         var challenge = app.Services.GetRequiredService<HttpChallenge>();
         app.Use(next => async context =>
         {
-            if (context.GetAudience() != Audience.Public || !await challenge.TryAnswerAsync(context))
+            if (!await challenge.TryAnswerAsync(context))
             {
                 await next(context);
             }

@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Threading.Channels;
 using Gateway.Devices;
 using Gateway.Storage;
 using Microsoft.Extensions.Options;
@@ -16,11 +15,9 @@ namespace Gateway.Cluster;
 internal sealed partial class OnlineDevices(
     Nodes nodes, RedisConnection redis, IOptions<DeviceOptions> options, TimeProvider time, ILogger<OnlineDevices> logger) : BackgroundService
 {
-    private const int BatchSize = 500;
-
     // By a node's start: a node that is started again begins with none, and one that died is asked for no more.
     private readonly ConcurrentDictionary<(string Id, string Epoch), ConcurrentDictionary<DeviceUuid, byte>> _copies = new();
-    private readonly Channel<DeviceUuid> _changed = Channel.CreateUnbounded<DeviceUuid>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly ChangedDevices _changed = new(time);
 
     // One reads at a time, so that an older answer of Redis never follows a newer one.
     private readonly SemaphoreSlim _reading = new(1);
@@ -58,16 +55,16 @@ internal sealed partial class OnlineDevices(
                 DeviceStore.Changes,
                 message =>
                 {
-                    if (_isAsked && DeviceUuid.TryParse((string?)message, null, out var uuid))
+                    if (_isAsked)
                     {
-                        _changed.Writer.TryWrite(uuid);
+                        _changed.Hear(message);
                     }
                 },
                 stoppingToken);
             _subscriber = multiplexer.GetSubscriber();
             while (true)
             {
-                await FollowAsync(options.Value.ReconcileInterval, stoppingToken);
+                await _changed.FollowAsync(options.Value.ReconcileInterval, () => TryAsync(TakeChangesAsync), stoppingToken);
                 await TryAsync(ReconcileAsync);
             }
         }
@@ -90,35 +87,13 @@ internal sealed partial class OnlineDevices(
         _copies.Clear();
     }
 
-    private async Task FollowAsync(TimeSpan duration, CancellationToken stoppingToken)
-    {
-        using var over = new CancellationTokenSource(duration, time);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(over.Token, stoppingToken);
-        try
-        {
-            while (await _changed.Reader.WaitToReadAsync(either.Token))
-            {
-                await TryAsync(TakeChangesAsync);
-            }
-        }
-        catch (OperationCanceledException) when (!stoppingToken.IsCancellationRequested)
-        {
-            // Time for the whole.
-        }
-    }
-
     private async Task TakeChangesAsync()
     {
         await _reading.WaitAsync();
         try
         {
-            var changed = new HashSet<DeviceUuid>();
-            while (changed.Count < BatchSize && _changed.Reader.TryRead(out var uuid))
-            {
-                changed.Add(uuid);
-            }
-
-            var (uuids, members) = (changed.ToArray(), changed.Select(static uuid => (RedisValue)uuid.ToString()).ToArray());
+            var uuids = _changed.Take().ToArray();
+            var members = Array.ConvertAll(uuids, static uuid => (RedisValue)uuid.ToString());
             await Task.WhenAll(_copies.Select(copy => TakeAsync(copy.Key, copy.Value)));
 
             async Task TakeAsync((string Id, string Epoch) node, ConcurrentDictionary<DeviceUuid, byte> copy)

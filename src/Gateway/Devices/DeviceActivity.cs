@@ -36,27 +36,27 @@ internal sealed partial class DeviceActivity(RedisConnection redis, IOptions<Dev
         var request = new RecentRequest(
             time.GetUtcNow(), context.Request.Method, path.Length > MaxPath ? path[..MaxPath] + "…" : path,
             status, failure, (long)time.GetElapsedTime(started).TotalMilliseconds);
-        Add(uuid, pending =>
+        Add(uuid, (request, kept: _keptRequests), static (pending, visit) =>
         {
             pending.Requests++;
-            pending.Failures += failure is null ? 0 : 1;
-            if (_keptRequests > 0)
+            pending.Failures += visit.request.Failure is null ? 0 : 1;
+            if (visit.kept > 0)
             {
-                if (pending.Recent.Count == _keptRequests)
+                if (pending.Recent.Count == visit.kept)
                 {
                     pending.Recent.Dequeue();
                 }
 
-                pending.Recent.Enqueue(request);
+                pending.Recent.Enqueue(visit.request);
             }
         });
     }
 
     /// <summary>A tunnel has come up.</summary>
-    public void Connected(DeviceUuid uuid, string agent) => Add(uuid, pending => pending.Agent = agent);
+    public void Connected(DeviceUuid uuid, string agent) => Add(uuid, agent, static (pending, agent) => pending.Agent = agent);
 
     /// <summary>A tunnel has ended.</summary>
-    public void Disconnected(DeviceUuid uuid, PastTunnel tunnel) => Add(uuid, pending =>
+    public void Disconnected(DeviceUuid uuid, PastTunnel tunnel) => Add(uuid, tunnel, static (pending, tunnel) =>
     {
         pending.Tunnels.Enqueue(tunnel);
         if (pending.Tunnels.Count > MaxTunnels)
@@ -68,10 +68,10 @@ internal sealed partial class DeviceActivity(RedisConnection redis, IOptions<Dev
     /// <summary>Bytes have crossed a tunnel.</summary>
     /// <param name="sent">To the device.</param>
     /// <param name="received">From the device.</param>
-    public void Crossed(DeviceUuid uuid, long sent, long received) => Add(uuid, pending =>
+    public void Crossed(DeviceUuid uuid, long sent, long received) => Add(uuid, (sent, received), static (pending, bytes) =>
     {
-        pending.Sent += sent;
-        pending.Received += received;
+        pending.Sent += bytes.sent;
+        pending.Received += bytes.received;
     });
 
     /// <summary>The counts of a device.</summary>
@@ -176,7 +176,7 @@ internal sealed partial class DeviceActivity(RedisConnection redis, IOptions<Dev
         }
     }
 
-    private void Add(DeviceUuid uuid, Action<Pending> change)
+    private void Add<T>(DeviceUuid uuid, T what, Action<Pending, T> change)
     {
         while (true)
         {
@@ -185,7 +185,7 @@ internal sealed partial class DeviceActivity(RedisConnection redis, IOptions<Dev
             {
                 if (!pending.Taken)
                 {
-                    change(pending);
+                    change(pending, what);
                     return;
                 }
             }

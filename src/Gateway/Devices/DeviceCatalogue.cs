@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Threading.Channels;
 using Gateway.Storage;
 using Microsoft.Extensions.Options;
 using StackExchange.Redis;
@@ -21,7 +20,7 @@ internal sealed partial class DeviceCatalogue(
     private readonly List<DeviceSummary> _byUuid = [];
     private readonly List<DeviceSummary> _byName = [];
     private readonly Dictionary<string, int> _tags = new(StringComparer.Ordinal);
-    private readonly Channel<DeviceUuid> _changed = Channel.CreateUnbounded<DeviceUuid>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly ChangedDevices _changed = new(time);
     private readonly TaskCompletionSource _loaded = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>Completes when every device has been seen once; until then lists are short.</summary>
@@ -165,22 +164,11 @@ internal sealed partial class DeviceCatalogue(
     {
         try
         {
-            var multiplexer = await redis.FirstConnected.WaitAsync(stoppingToken);
-            await redis.SubscribeAsync(
-                DeviceStore.Changes,
-                message =>
-                {
-                    if (DeviceUuid.TryParse((string?)message, null, out var uuid))
-                    {
-                        _changed.Writer.TryWrite(uuid);
-                    }
-                },
-                stoppingToken);
-
+            await redis.SubscribeAsync(DeviceStore.Changes, _changed.Hear, stoppingToken);
             while (true)
             {
-                var complete = await TryAsync(() => ReconcileAsync(multiplexer));
-                await FollowAsync(complete ? options.Value.ReconcileInterval : TimeSpan.FromSeconds(1), stoppingToken);
+                var complete = await TryAsync(ReconcileAsync);
+                await _changed.FollowAsync(complete ? options.Value.ReconcileInterval : TimeSpan.FromSeconds(1), () => TryAsync(TakeChangesAsync), stoppingToken);
             }
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
@@ -193,53 +181,22 @@ internal sealed partial class DeviceCatalogue(
         }
     }
 
-    // Takes in announced changes until it is time to read everything again.
-    private async Task FollowAsync(TimeSpan duration, CancellationToken stoppingToken)
-    {
-        using var over = new CancellationTokenSource(duration, time);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(over.Token, stoppingToken);
-        try
-        {
-            while (await _changed.Reader.WaitToReadAsync(either.Token))
-            {
-                await TryAsync(TakeChangesAsync);
-            }
-        }
-        catch (OperationCanceledException) when (!stoppingToken.IsCancellationRequested)
-        {
-            // Time for the whole.
-        }
-    }
+    private Task TakeChangesAsync() => ReadAsync(_changed.Take());
 
-    private async Task TakeChangesAsync()
+    private async Task ReconcileAsync()
     {
-        var changed = new HashSet<DeviceUuid>();
-        while (changed.Count < BatchSize && _changed.Reader.TryRead(out var uuid))
-        {
-            changed.Add(uuid);
-        }
-
-        await ReadAsync(changed);
-    }
-
-    private async Task ReconcileAsync(ConnectionMultiplexer multiplexer)
-    {
-        // Of a cluster every primary holds a part.
         var seen = new HashSet<DeviceUuid>();
         var batch = new List<DeviceUuid>(BatchSize);
-        foreach (var server in multiplexer.GetServers().Where(static server => server is { IsConnected: true, IsReplica: false }))
+        await foreach (var key in redis.ScanAsync(DeviceStore.KeyPattern))
         {
-            await foreach (var key in server.KeysAsync(redis.Database.Database, DeviceStore.KeyPattern, pageSize: 1000))
+            if (DeviceStore.TryReadKey(key, out var uuid) && seen.Add(uuid))
             {
-                if (DeviceStore.TryReadKey(key, out var uuid) && seen.Add(uuid))
+                batch.Add(uuid);
+                if (batch.Count == BatchSize)
                 {
-                    batch.Add(uuid);
-                    if (batch.Count == BatchSize)
-                    {
-                        await ReadAsync(batch);
-                        batch.Clear();
-                        await TakeChangesAsync();
-                    }
+                    await ReadAsync(batch);
+                    batch.Clear();
+                    await TakeChangesAsync();
                 }
             }
         }

@@ -30,10 +30,11 @@ internal sealed class EdgeMiddleware(
 
     public async Task InvokeAsync(HttpContext context)
     {
+        var isWebSocket = IsWebSocket(context);
         using var visit = visits.Begin();
-        using var counted = metrics.Visit(isWebSocket: IsWebSocket(context));
+        using var counted = metrics.Visit(isWebSocket);
         using var admission = budgets.Admit(context);
-        if ((admission.Refusal ?? await TryServeAsync(context)) is { } failure && !context.RequestAborted.IsCancellationRequested)
+        if ((admission.Refusal ?? await TryServeAsync(context, isWebSocket)) is { } failure && !context.RequestAborted.IsCancellationRequested)
         {
             // 6. Every failure has a name.
             await FailureResponse.WriteAsync(context, failure, metrics);
@@ -41,9 +42,9 @@ internal sealed class EdgeMiddleware(
     }
 
     /// <summary>Serves the request; null when the answer is the application's.</summary>
-    private async ValueTask<Failure?> TryServeAsync(HttpContext context)
+    private async ValueTask<Failure?> TryServeAsync(HttpContext context, bool isWebSocket)
     {
-        if (Refuse(context) is { } refusal)
+        if (Refuse(context, isWebSocket) is { } refusal)
         {
             return refusal;
         }
@@ -83,13 +84,17 @@ internal sealed class EdgeMiddleware(
                 return null;
             }
 
-            using var turn = budgets.Enter(entry, IsWebSocket(context));
+            using var turn = budgets.Enter(entry, isWebSocket);
             if (turn.IsRefused)
             {
                 return Failure.DeviceBusy;
             }
 
-            WebSocketFarewell.Arm(context, visits.Leaving);
+            if (isWebSocket)
+            {
+                WebSocketFarewell.Arm(context, visits.Leaving);
+            }
+
             var started = time.GetTimestamp();
             var failure = await ForwardAsync(context, uuid, entry, known);
             activity.Visited(uuid, context, failure?.Status ?? context.Response.StatusCode, failure?.Reason, started);
@@ -172,25 +177,25 @@ internal sealed class EdgeMiddleware(
         }
     }
 
-    private static Failure? Refuse(HttpContext context)
+    private static Failure? Refuse(HttpContext context, bool isWebSocket)
     {
-        if (HttpMethods.IsConnect(context.Request.Method) && !IsWebSocket(context))
+        if (HttpMethods.IsConnect(context.Request.Method) && !isWebSocket)
         {
             return Failure.MethodNotAllowed;
         }
 
         // Said at once: an application that answers without reading its request must not be faster than the refusal.
-        if (context.Request.ContentLength > context.Features.Get<IHttpMaxRequestBodySizeFeature>()?.MaxRequestBodySize)
+        if (context.Request.ContentLength is { } length && length > context.Features.Get<IHttpMaxRequestBodySizeFeature>()?.MaxRequestBodySize)
         {
             return Failure.BadRequest.WithStatus(StatusCodes.Status413PayloadTooLarge).Because("The request's content is larger than the gateway lets through.");
         }
 
         // A server may ignore an upgrade that it does not speak (RFC 9110 section 7.8). "h2c" is offered by clients that are
         // as happy with HTTP/1.1; who asks for anything else cannot go on without it.
-        if (context.Features.Get<IHttpUpgradeFeature>() is { IsUpgradableRequest: true })
+        if (!isWebSocket && context.Features.Get<IHttpUpgradeFeature>() is { IsUpgradableRequest: true })
         {
             var upgrade = context.Request.Headers.Upgrade.ToString();
-            if (!upgrade.Equals("websocket", StringComparison.OrdinalIgnoreCase) && !upgrade.Equals("h2c", StringComparison.OrdinalIgnoreCase))
+            if (!upgrade.Equals("h2c", StringComparison.OrdinalIgnoreCase))
             {
                 return Failure.UpgradeNotSupported;
             }

@@ -66,12 +66,8 @@ internal static class EdgeRoom
         });
     }
 
-    /// <summary>Other nodes, on the inner listener, and nobody else there.</summary>
-    public static void MapHops(this WebApplication app)
-    {
-        var hops = app.Services.GetRequiredService<HopEndpoint>();
-        app.Use(next => context => context.GetAudience() == Audience.Node ? hops.AcceptAsync(context) : next(context));
-    }
+    /// <summary>Other nodes, on the inner listener.</summary>
+    public static void MapHops(this IApplicationBuilder app) => app.Run(app.ApplicationServices.GetRequiredService<HopEndpoint>().AcceptAsync);
 
     /// <summary>Whoever is neither an operator nor a device is a visitor.</summary>
     public static void MapEdge(this WebApplication app)

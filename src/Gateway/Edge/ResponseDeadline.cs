@@ -1,3 +1,5 @@
+using Microsoft.Extensions.ObjectPool;
+
 namespace Gateway.Edge;
 
 /// <summary>
@@ -6,8 +8,12 @@ namespace Gateway.Edge;
 /// </summary>
 internal sealed class ResponseDeadline : IDisposable
 {
+    // A source and its timer serve one request after the other.
+    private static readonly ObjectPool<CancellationTokenSource> Sources = new DefaultObjectPoolProvider { MaximumRetained = 256 }.Create(new Spare());
+
     private readonly CancellationTokenSource _source;
     private readonly CancellationToken _outer;
+    private readonly CancellationTokenRegistration _link;
     private readonly TimeSpan _timeout;
     private volatile bool _met;
     private long _extendedAt;
@@ -16,7 +22,8 @@ internal sealed class ResponseDeadline : IDisposable
     {
         _timeout = timeout;
         _outer = outer;
-        _source = CancellationTokenSource.CreateLinkedTokenSource(outer);
+        _source = Sources.Get();
+        _link = outer.UnsafeRegister(static source => ((CancellationTokenSource)source!).Cancel(), _source);
         _source.CancelAfter(timeout);
     }
 
@@ -45,5 +52,17 @@ internal sealed class ResponseDeadline : IDisposable
         _source.CancelAfter(Timeout.Infinite);
     }
 
-    public void Dispose() => _source.Dispose();
+    /// <summary>To be called when nobody can call <see cref="Extend"/> any more: the source goes to another request.</summary>
+    public void Dispose()
+    {
+        _link.Dispose();
+        Sources.Return(_source);
+    }
+
+    private sealed class Spare : IPooledObjectPolicy<CancellationTokenSource>
+    {
+        public CancellationTokenSource Create() => new();
+
+        public bool Return(CancellationTokenSource source) => source.TryReset();
+    }
 }

@@ -9,6 +9,7 @@ using Gateway.Listeners.Http2;
 using Gateway.Listeners.Proxy;
 using Gateway.Listeners.Tls;
 using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Https;
@@ -183,6 +184,33 @@ internal static partial class ListenersRoom
 
                 endpoint.UseStrictHttp1();
             });
+        }
+    }
+
+    /// <summary>
+    /// Sends the requests of nodes and operators into pipelines of their own: no route there can match a request of another audience.
+    /// What comes after is for the public.
+    /// </summary>
+    public static void UseAudiences(this WebApplication app, Action<IApplicationBuilder> nodes, Action<IApplicationBuilder> operators)
+    {
+        // The platform would put authentication before everything, visitors' requests too; here it belongs to operators alone.
+        var properties = ((IApplicationBuilder)app).Properties;
+        properties["__AuthenticationMiddlewareSet"] = true;
+        properties["__AuthorizationMiddlewareSet"] = true;
+
+        var (ofNodes, ofOperators) = (Build(nodes), Build(operators));
+        app.Use(next => context => context.GetAudience() switch
+        {
+            Audience.Node => ofNodes(context),
+            Audience.Admin => ofOperators(context),
+            _ => next(context),
+        });
+
+        RequestDelegate Build(Action<IApplicationBuilder> configure)
+        {
+            var pipeline = new ApplicationBuilder(app.Services, app.Services.GetRequiredService<IServer>().Features);
+            configure(pipeline);
+            return pipeline.Build();
         }
     }
 

@@ -19,6 +19,9 @@ internal sealed class StorageOptions
     /// <summary>The longest wait for one answer of Redis. Default 1 s.</summary>
     public TimeSpan Timeout { get; set; } = TimeSpan.FromSeconds(1);
 
+    /// <summary>The least a command at a terminal waits.</summary>
+    internal static readonly TimeSpan AtTerminal = TimeSpan.FromSeconds(10);
+
     internal sealed class Validator : IValidateOptions<StorageOptions>
     {
         public ValidateOptionsResult Validate(string? name, StorageOptions options)

@@ -14,4 +14,11 @@ internal static class StorageRoom
         builder.Services.AddSingleton<StoreMark>();
         builder.Services.AddHostedService(static services => services.GetRequiredService<StoreMark>());
     }
+
+    /// <summary>
+    /// For a command at a terminal: no visitor waits for it, and its first questions come while everything still starts, on a
+    /// busy machine for seconds.
+    /// </summary>
+    public static void BePatientWithStore(this IServiceCollection services) => services.PostConfigure<StorageOptions>(
+        static storage => storage.Timeout = storage.Timeout > StorageOptions.AtTerminal ? storage.Timeout : StorageOptions.AtTerminal);
 }

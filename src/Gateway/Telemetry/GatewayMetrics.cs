@@ -21,7 +21,6 @@ internal sealed class GatewayMetrics
     private readonly Counter<long> _tunnelConnects;
     private readonly UpDownCounter<long> _handshakesWaiting;
     private readonly Histogram<double> _tunnelDuration;
-    private readonly UpDownCounter<long> _visits;
     private readonly Counter<long> _failures;
     private readonly Counter<long> _repeated;
     private readonly UpDownCounter<long> _held;
@@ -29,8 +28,11 @@ internal sealed class GatewayMetrics
     private readonly Counter<long> _hops;
     private readonly Histogram<double> _responseDelay;
     private readonly Counter<long> _forwarderErrors;
-    private readonly Counter<long> _lookups;
     private readonly Histogram<double> _storeDuration;
+
+    // What every request changes is a number in memory, which is looked at when somebody collects.
+    private readonly Tally _visits = new("kind", Kind.Http, Kind.WebSocket);
+    private readonly Tally _lookups = new("source", Lookup.Memory, Lookup.Redis, Lookup.Stale, Lookup.Neighbour, Lookup.Unavailable);
 
     public GatewayMetrics(IMeterFactory meters)
     {
@@ -39,7 +41,7 @@ internal sealed class GatewayMetrics
         _tunnelConnects = meter.CreateCounter<long>("gateway.tunnel.connects", "{tunnel}", "Devices' handshakes, by outcome.");
         _handshakesWaiting = meter.CreateUpDownCounter<long>("gateway.tunnel.handshakes.waiting", "{connection}", "Devices' connections that wait for their TLS handshake.");
         _tunnelDuration = meter.CreateHistogram("gateway.tunnel.duration", "s", "How long tunnels lived, by the reason of their end.", advice: TunnelLives);
-        _visits = meter.CreateUpDownCounter<long>("gateway.requests.active", "{request}", "Visitors' requests in flight on this node, by kind; open streams among them.");
+        meter.CreateObservableUpDownCounter("gateway.requests.active", _visits.Observe, "{request}", "Visitors' requests in flight on this node, by kind; open streams among them.");
         _failures = meter.CreateCounter<long>("gateway.requests.failed", "{request}", "Requests that the gateway answered itself, by reason.");
         _repeated = meter.CreateCounter<long>("gateway.requests.repeated", "{request}", "Requests that were sent another way after a first one had failed.");
         _held = meter.CreateUpDownCounter<long>("gateway.requests.held", "{request}", "Requests that wait for a device to return.");
@@ -47,7 +49,7 @@ internal sealed class GatewayMetrics
         _hops = meter.CreateCounter<long>("gateway.node.hops", "{request}", "Requests that went to another node, which has the device's tunnel.");
         _responseDelay = meter.CreateHistogram("gateway.response.delay", "s", "From a request's forwarding to the head of the application's answer.", advice: Waits);
         _forwarderErrors = meter.CreateCounter<long>("gateway.forwarder.errors", "{error}", "Exchanges with a device that broke off, by the forwarder's error.");
-        _lookups = meter.CreateCounter<long>("gateway.device.lookups", "{lookup}", "Questions for a device's flag or key, by what answered them.");
+        meter.CreateObservableCounter("gateway.device.lookups", _lookups.Observe, "{lookup}", "Questions for a device's flag or key, by what answered them.");
         _storeDuration = meter.CreateHistogram("db.client.operation.duration", "s", "How long Redis took to answer, by command.", advice: Waits);
     }
 
@@ -88,6 +90,13 @@ internal sealed class GatewayMetrics
         public const string NodeMemory = "node_memory";
     }
 
+    /// <summary>What a request is for.</summary>
+    public static class Kind
+    {
+        public const string Http = "http";
+        public const string WebSocket = "websocket";
+    }
+
     /// <summary>Why a tunnel ended.</summary>
     public static class TunnelEnd
     {
@@ -120,19 +129,19 @@ internal sealed class GatewayMetrics
         public const string Unavailable = "unavailable";
     }
 
-    public Counted TunnelUp() => new(_tunnels, null);
+    public Counted TunnelUp() => new(_tunnels);
 
-    public Counted HandshakeWaits() => new(_handshakesWaiting, null);
+    public Counted HandshakeWaits() => new(_handshakesWaiting);
 
     public void TunnelConnect(string outcome) => _tunnelConnects.Add(1, new KeyValuePair<string, object?>("outcome", outcome));
 
     public void TunnelEnded(TimeSpan lived, string reason) => _tunnelDuration.Record(lived.TotalSeconds, new KeyValuePair<string, object?>("reason", reason));
 
-    public Counted Visit(bool isWebSocket) => new(_visits, isWebSocket ? "websocket" : "http");
+    public Visiting Visit(bool isWebSocket) => new(_visits, isWebSocket ? Kind.WebSocket : Kind.Http);
 
     public void Repeated() => _repeated.Add(1);
 
-    public Counted Hold() => new(_held, null);
+    public Counted Hold() => new(_held);
 
     public void Refused(string limit) => _refused.Add(1, new KeyValuePair<string, object?>("limit", limit));
 
@@ -144,7 +153,7 @@ internal sealed class GatewayMetrics
 
     public void ForwarderFailed(string error) => _forwarderErrors.Add(1, new KeyValuePair<string, object?>("error.type", error));
 
-    public void LookedUp(string source) => _lookups.Add(1, new KeyValuePair<string, object?>("source", source));
+    public void LookedUp(string source) => _lookups.Add(source, 1);
 
     public void StoreAnswered(string operation, TimeSpan duration) => _storeDuration.Record(
         duration.TotalSeconds, new KeyValuePair<string, object?>("db.system.name", "redis"), new KeyValuePair<string, object?>("db.operation.name", operation));
@@ -192,26 +201,39 @@ internal sealed class GatewayMetrics
     public readonly struct Counted : IDisposable
     {
         private readonly UpDownCounter<long> _counter;
-        private readonly string? _kind;
 
-        internal Counted(UpDownCounter<long> counter, string? kind)
+        internal Counted(UpDownCounter<long> counter)
         {
-            (_counter, _kind) = (counter, kind);
-            Add(1);
+            _counter = counter;
+            _counter.Add(1);
         }
 
-        public void Dispose() => Add(-1);
+        public void Dispose() => _counter.Add(-1);
+    }
 
-        private void Add(long change)
+    /// <summary>One more request of a kind until disposed of.</summary>
+    public readonly struct Visiting : IDisposable
+    {
+        private readonly Tally _visits;
+        private readonly string _kind;
+
+        internal Visiting(Tally visits, string kind)
         {
-            if (_kind is null)
-            {
-                _counter.Add(change);
-            }
-            else
-            {
-                _counter.Add(change, new KeyValuePair<string, object?>("kind", _kind));
-            }
+            (_visits, _kind) = (visits, kind);
+            _visits.Add(_kind, 1);
         }
+
+        public void Dispose() => _visits.Add(_kind, -1);
+    }
+
+    /// <summary>Numbers by the value of one label, of which there are few.</summary>
+    internal sealed class Tally(string label, params string[] values)
+    {
+        private readonly long[] _numbers = new long[values.Length];
+
+        public void Add(string value, long change) => Interlocked.Add(ref _numbers[Array.IndexOf(values, value)], change);
+
+        public IEnumerable<Measurement<long>> Observe() =>
+            values.Select((value, i) => new Measurement<long>(Interlocked.Read(ref _numbers[i]), new KeyValuePair<string, object?>(label, value)));
     }
 }

@@ -210,8 +210,8 @@ public sealed class StoreTests
             Assert.Equal(HttpStatusCode.OK, (await GetAsync(visitor, url)).Status);
         }
 
-        // The connection's own heartbeat is all there is.
-        Assert.InRange(multiplexer.OperationCount - before, 0, 20);
+        // A question for each visit would be 300; the rest is what the node writes by the clock, however long this has taken.
+        Assert.InRange(multiplexer.OperationCount - before, 0, 150);
     }
 
     [Fact]

@@ -28,6 +28,7 @@ internal sealed class LocalApi : IAsyncDisposable
         configure(builder.Configuration);
         builder.AddMeasures();
         builder.AddStorage();
+        builder.Services.BePatientWithStore();
         builder.AddDevices();
         builder.AddClusterView();
         builder.AddAdmin(local: true);
@@ -38,7 +39,7 @@ internal sealed class LocalApi : IAsyncDisposable
         var socket = Path.Combine(folder.FullName, "api.sock");
         builder.AddLocalListener(socket);
         var app = builder.Build();
-        app.MapAdmin();
+        app.UseAudiences(nodes: static _ => { }, operators: static admin => admin.MapAdmin());
         try
         {
             app.Services.GetRequiredService<IStartupValidator>().Validate();

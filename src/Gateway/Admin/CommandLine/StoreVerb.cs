@@ -19,6 +19,7 @@ internal static class StoreVerb
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         configure(result, builder.Configuration);
         builder.AddStorage();
+        builder.Services.BePatientWithStore();
         builder.Services.AddSingleton(TimeProvider.System);
         builder.Services.AddOptions<DomainOptions>().BindConfiguration(DomainOptions.Section);
         builder.Services.AddSingleton<IValidateOptions<DomainOptions>, DomainOptions.Validator>();

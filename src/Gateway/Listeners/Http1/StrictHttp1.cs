@@ -1,6 +1,4 @@
-using System.Buffers;
 using System.IO.Pipelines;
-using System.Runtime.CompilerServices;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http;
@@ -157,103 +155,23 @@ internal static class StrictHttp1
     private static bool IsHttp2(ConnectionContext connection) =>
         connection.Features.Get<ITlsApplicationProtocolFeature>() is { } tls && tls.ApplicationProtocol.Span.SequenceEqual("h2"u8);
 
-    private static async Task GuardAsync(ConnectionContext connection, ConnectionDelegate next)
+    private static Task GuardAsync(ConnectionContext connection, ConnectionDelegate next)
     {
-        var transport = connection.Transport;
         var framing = new Http1Framing();
         var feature = new StrictHttp1Feature(framing);
         connection.Features.Set(feature);
-        connection.Transport = new ObservedTransport(new ObservingReader(transport.Input, framing, feature), transport.Output);
-        try
-        {
-            await next(connection);
-        }
-        finally
-        {
-            // The middleware around this one completes the pipes that it made.
-            connection.Transport = transport;
-        }
+        return ObservingReader.InsertAsync(connection, input => new FramingReader(input, framing, feature), next);
     }
 
-    private sealed record ObservedTransport(PipeReader Input, PipeWriter Output) : IDuplexPipe;
-
-    /// <summary>Shows every byte to the framing once, and hands the inner reader's buffers through as they are.</summary>
-    private sealed class ObservingReader(PipeReader inner, Http1Framing framing, StrictHttp1Feature feature) : PipeReader
+    private sealed class FramingReader(PipeReader inner, Http1Framing framing, StrictHttp1Feature feature) : ObservingReader(inner)
     {
-        private ReadOnlySequence<byte> _buffer;
+        protected override void Observe(ReadOnlySpan<byte> bytes) => framing.Observe(bytes);
 
-        public override ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default)
-        {
-            if (feature.BodyViolation is not null)
-                return ValueTask.FromException<ReadResult>(BodyRefused());
-
-            var read = inner.ReadAsync(cancellationToken);
-            if (!read.IsCompletedSuccessfully)
-                return AwaitAsync(read);
-
-            var result = read.Result;
-            return Observe(result) ? ValueTask.FromResult(result) : ValueTask.FromException<ReadResult>(BodyRefused());
-        }
-
-        public override bool TryRead(out ReadResult result)
-        {
-            if (feature.BodyViolation is not null)
-                throw BodyRefused();
-            if (!inner.TryRead(out result))
-                return false;
-            return Observe(result) ? true : throw BodyRefused();
-        }
-
-        public override void AdvanceTo(SequencePosition consumed) => AdvanceTo(consumed, consumed);
-
-        public override void AdvanceTo(SequencePosition consumed, SequencePosition examined)
-        {
-            // A pipe takes the default position for no progress, and the server passes it on some of its error paths.
-            if (consumed.GetObject() is not null)
-                feature.Consumed += _buffer.Slice(_buffer.Start, consumed).Length;
-            _buffer = default;
-            inner.AdvanceTo(consumed, examined);
-        }
-
-        public override void CancelPendingRead() => inner.CancelPendingRead();
-
-        public override void Complete(Exception? exception = null) => inner.Complete(exception);
-
-        public override ValueTask CompleteAsync(Exception? exception = null) => inner.CompleteAsync(exception);
-
-        [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
-        private async ValueTask<ReadResult> AwaitAsync(ValueTask<ReadResult> read)
-        {
-            var result = await read;
-            return Observe(result) ? result : throw BodyRefused();
-        }
-
-        private bool Observe(in ReadResult result)
-        {
-            _buffer = result.Buffer;
-
-            // What was read before and not consumed comes again at the start of the buffer.
-            var seen = framing.Position - feature.Consumed;
-            if (_buffer.IsSingleSegment)
-            {
-                framing.Observe(_buffer.FirstSpan[(int)seen..]);
-            }
-            else
-            {
-                foreach (var segment in _buffer.Slice(seen))
-                    framing.Observe(segment.Span);
-            }
-
-            if (feature.BodyViolation is null)
-                return true;
-
-            // The caller won't: it gets an exception in place of this result.
-            AdvanceTo(_buffer.Start);
-            return false;
-        }
+        protected override void Consume(long count) => feature.Consumed += count;
 
         // The one exception that the server takes for the client's fault: it ends the connection after it, whatever the
         // application made of it, and answers 400 if nobody did.
-        private BadHttpRequestException BodyRefused() => new("Refused request body: " + framing.Violation, StatusCodes.Status400BadRequest);
+        protected override Exception? Objection() =>
+            feature.BodyViolation is null ? null : new BadHttpRequestException("Refused request body: " + framing.Violation, StatusCodes.Status400BadRequest);
     }
 }
