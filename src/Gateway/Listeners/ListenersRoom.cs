@@ -54,11 +54,12 @@ internal static partial class ListenersRoom
             .Configure<IOptions<ListenerOptions>, HandshakeSelector, IOptions<ClusterOptions>, NodeIdentity, IServiceProvider>(Configure);
     }
 
-    /// <summary>One listener for operators on a Unix socket, instead of all others.</summary>
-    public static void AddLocalListener(this WebApplicationBuilder builder, string socket)
+    /// <summary>One listener for an operator in this process, instead of all others.</summary>
+    public static void AddLocalListener(this WebApplicationBuilder builder, InProcessTransport transport)
     {
         AddOptions(builder.Services);
-        builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel => kestrel.ListenUnixSocket(socket, static endpoint => endpoint.Use(static next => connection =>
+        builder.WebHost.UseKestrelCore().ConfigureServices(services => services.AddSingleton<IConnectionListenerFactory>(transport));
+        builder.WebHost.ConfigureKestrel(kestrel => kestrel.Listen(transport.EndPoint, static endpoint => endpoint.Use(static next => connection =>
         {
             connection.Features.Set(Admin);
             return next(connection);

@@ -1,12 +1,12 @@
 using System.Net;
 using System.Net.Http.Headers;
 using System.Net.Security;
-using System.Net.Sockets;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Gateway.Admin.Api;
+using Gateway.Listeners;
 
 namespace Gateway.Admin.CommandLine;
 
@@ -40,17 +40,8 @@ internal sealed class ApiClient : IDisposable
     }
 
     /// <summary>An API in this process.</summary>
-    public static ApiClient OnSocket(string path, string token) => new(
-        new HttpClient(new SocketsHttpHandler
-        {
-            UseProxy = false,
-            ConnectCallback = async (_, cancellationToken) =>
-            {
-                var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-                await socket.ConnectAsync(new UnixDomainSocketEndPoint(path), cancellationToken);
-                return new NetworkStream(socket, ownsSocket: true);
-            },
-        })
+    public static ApiClient InProcess(InProcessTransport transport, string token) => new(
+        new HttpClient(new SocketsHttpHandler { UseProxy = false, ConnectCallback = (_, _) => ValueTask.FromResult(transport.Connect()) })
         {
             BaseAddress = new Uri("http://localhost/"),
         },

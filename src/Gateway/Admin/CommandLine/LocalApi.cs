@@ -10,14 +10,13 @@ namespace Gateway.Admin.CommandLine;
 
 /// <summary>
 /// The API in this process, on the store itself, for the first set-up and for emergencies: the verbs are the same, with
-/// the same checks and the same audit, whether a gateway runs or not. It listens on a socket in a folder that only this user may enter.
+/// the same checks and the same audit, whether a gateway runs or not. Nobody else reaches it.
 /// </summary>
 internal sealed class LocalApi : IAsyncDisposable
 {
     private readonly WebApplication _app;
-    private readonly DirectoryInfo _folder;
 
-    private LocalApi(WebApplication app, DirectoryInfo folder, ApiClient client) => (_app, _folder, Client) = (app, folder, client);
+    private LocalApi(WebApplication app, ApiClient client) => (_app, Client) = (app, client);
 
     public ApiClient Client { get; }
 
@@ -35,9 +34,8 @@ internal sealed class LocalApi : IAsyncDisposable
 
         var token = OperatorToken.NewText();
         builder.Services.PostConfigure<AdminOptions>(admin => (admin.InitialToken, admin.InitialTokenName, admin.InitialTokenIsPassing) = (token, $"command line ({Environment.UserName})", true));
-        var folder = Directory.CreateTempSubdirectory("gateway-");   // the platform gives it to this user alone
-        var socket = Path.Combine(folder.FullName, "api.sock");
-        builder.AddLocalListener(socket);
+        var transport = new InProcessTransport();
+        builder.AddLocalListener(transport);
         var app = builder.Build();
         app.UseAudiences(nodes: static _ => { }, operators: static admin => admin.MapAdmin());
         try
@@ -50,7 +48,6 @@ internal sealed class LocalApi : IAsyncDisposable
         catch (Exception exception)
         {
             await app.DisposeAsync();
-            folder.Delete(recursive: true);
             if (exception is StoreUnavailableException || !RedisConnection.IsUnavailable(exception))
             {
                 throw;
@@ -59,7 +56,7 @@ internal sealed class LocalApi : IAsyncDisposable
             throw new StoreUnavailableException($"Redis does not answer ({exception.Message}): check {StorageOptions.Section}:Redis, start the gateway first, or name one with --server.");
         }
 
-        return new LocalApi(app, folder, ApiClient.OnSocket(socket, token));
+        return new LocalApi(app, ApiClient.InProcess(transport, token));
     }
 
     public async ValueTask DisposeAsync()
@@ -67,6 +64,5 @@ internal sealed class LocalApi : IAsyncDisposable
         Client.Dispose();
         await _app.StopAsync();
         await _app.DisposeAsync();
-        _folder.Delete(recursive: true);
     }
 }
