@@ -28,12 +28,20 @@ internal sealed class DeviceAuthority : IDisposable
         File.Move(half, CrlFile, overwrite: true);
     }
 
-    /// <summary>Starts a device's agent that shows a certificate.</summary>
-    public ChildProcess StartAgent(TestGateway gateway, TestDevice device, (string Certificate, string Key) pair, Uri target)
+    /// <summary>Writes the files of a certificate, or new contents into them.</summary>
+    /// <returns>Where they are.</returns>
+    public (string File, string KeyFile) Write(string name, (string Certificate, string Key) pair)
     {
-        var (file, keyFile) = (Path.Combine(_folder.FullName, $"{Guid.NewGuid():N}.crt"), Path.Combine(_folder.FullName, $"{Guid.NewGuid():N}.key"));
+        var (file, keyFile) = (Path.Combine(_folder.FullName, $"{name}.crt"), Path.Combine(_folder.FullName, $"{name}.key"));
         File.WriteAllText(file, pair.Certificate);
         File.WriteAllText(keyFile, pair.Key);
+        return (file, keyFile);
+    }
+
+    /// <summary>Starts a device's agent that shows a certificate; its files are named after <paramref name="name"/>.</summary>
+    public ChildProcess StartAgent(TestGateway gateway, TestDevice device, (string Certificate, string Key) pair, Uri target, string? name = null)
+    {
+        var (file, keyFile) = Write(name ?? $"{Guid.NewGuid():N}", pair);
         return ChildProcess.StartOwn(
             "gateway-agent",
             [

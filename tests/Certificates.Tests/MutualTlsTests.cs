@@ -1,6 +1,10 @@
+using System.Security.Cryptography.X509Certificates;
 using Gateway.Tests.Harness;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
 using Tunnel.Agent;
+using Tunnel.Protocol.DeviceSide;
 
 namespace Gateway.Tests.Certificates;
 
@@ -37,6 +41,67 @@ public sealed class MutualTlsTests : IDisposable
         using var visitor = gateway.CreateVisitor();
 
         Assert.Equal("here", await visitor.GetStringAsync(new Uri($"https://{visit.Device.Host}/")));
+    }
+
+    [Fact]
+    public async Task An_agent_shows_the_certificate_that_its_files_hold_when_it_dials()
+    {
+        await using var gateway = await StartAsync();
+        var device = await gateway.AddDeviceAsync();
+        var expired = _authority.Pki.Issue([$"{device.Uuid}"], ClientAuthentication, DateTimeOffset.UtcNow.AddHours(-1));
+        var renewed = _authority.Pki.Issue([$"{device.Uuid}"], ClientAuthentication);
+        await using var agent = _authority.StartAgent(gateway, device, expired, new Uri("http://127.0.0.1:1"), "device");
+        await agent.WaitForOutputAsync("(401)");
+
+        // Half of it: the certificate is not the key's.
+        _authority.Write("device", (renewed.Certificate, expired.Key));
+        await agent.WaitForOutputAsync("The certificate before stays in use: --cert (GATEWAY_CERT): ");
+
+        _authority.Write("device", renewed);
+        await agent.WaitForOutputAsync("is a new one, good until ");
+        await agent.WaitForOutputAsync("Tunnel up");
+    }
+
+    [Fact]
+    public async Task A_tunnel_stays_when_the_device_shows_another_certificate_for_the_next_one()
+    {
+        await using var gateway = await StartAsync();
+        var device = await gateway.AddDeviceAsync();
+        using var first = Load(_authority.Pki.Issue([$"{device.Uuid}"], ClientAuthentication));
+        using var second = Load(_authority.Pki.Issue([$"{device.Uuid}"], ClientAuthentication));
+        var (shown, dials) = (first, 0);
+        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.WebHost.UseKestrelCore().UseDeviceTunnel(tunnel =>
+        {
+            (tunnel.Gateway, tunnel.Uuid, tunnel.TrustedRoots) = (new Uri($"https://tunnel.{TestGateway.Domain}:{gateway.HttpsPort}"), device.Uuid, [TestCertificates.Shared.Authority]);
+            tunnel.ClientCertificate = () =>
+            {
+                Interlocked.Increment(ref dials);
+                return Volatile.Read(ref shown);
+            };
+
+            // The node wants one tunnel: the other is dialled again and again.
+            (tunnel.Connections, tunnel.ReconnectDelay, tunnel.MaxReconnectDelay) = (2, TimeSpan.FromMilliseconds(50), TimeSpan.FromMilliseconds(200));
+        });
+        await using var app = builder.Build();
+        app.Run(static context => context.Response.WriteAsync("here"));
+        await app.StartAsync();
+        await Eventually.TrueAsync(() => gateway.Tunnels.Find(device.Uuid) is not null, "the tunnel is up");
+        var tunnel = gateway.Tunnels.Find(device.Uuid);
+
+        Volatile.Write(ref shown, second);
+        var before = Volatile.Read(ref dials);
+        await Eventually.TrueAsync(() => Volatile.Read(ref dials) >= before + 3, "it has dialled with the other one");
+
+        using var visitor = gateway.CreateVisitor();
+        Assert.Equal("here", await visitor.GetStringAsync(new Uri($"https://{device.Host}/")));
+        Assert.Same(tunnel, gateway.Tunnels.Find(device.Uuid));
+    }
+
+    private static X509Certificate2 Load((string Certificate, string Key) pair)
+    {
+        using var loaded = X509Certificate2.CreateFromPem(pair.Certificate, pair.Key);
+        return X509CertificateLoader.LoadPkcs12(loaded.Export(X509ContentType.Pfx), null);
     }
 
     [Theory]

@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Logging.Console;
 using Shared;
 using Tunnel.Protocol.DeviceSide;
@@ -32,18 +33,20 @@ internal static class AgentApplication
         builder.AddTracing(settings);
         builder.Services.AddHostedService<ServiceManager>();
         builder.WebHost.UseKestrelCore().ConfigureKestrel(static kestrel => kestrel.AddServerHeader = false);
+        ILogger? logger = null;
         builder.WebHost.UseDeviceTunnel(tunnel =>
         {
             tunnel.Gateway = settings.Gateway;
             tunnel.Uuid = settings.Uuid;
             tunnel.Key = settings.Key;
             tunnel.Connections = settings.Connections;
-            tunnel.ClientCertificate = settings.ClientCertificate;
+            tunnel.ClientCertificate = settings.ClientCertificate is { } files ? () => files.Current(logger ?? NullLogger.Instance) : null;
             tunnel.TrustedRoots = settings.TrustedRoots;
             tunnel.UserAgent = $"gateway-agent/{Version}";
         });
 
         var app = builder.Build();
+        logger = app.Logger;
         app.Run(app.Services.GetRequiredService<AppForwarder>().ForwardAsync);
         return app;
     }

@@ -15,7 +15,7 @@ internal sealed record AgentSettings
     public required Uri Gateway { get; init; }
     public required DeviceUuid Uuid { get; init; }
     public required string Key { get; init; }
-    public X509Certificate2? ClientCertificate { get; init; }
+    public CertificateFiles? ClientCertificate { get; init; }
     public required Uri Target { get; init; }
     public required bool TargetInsecure { get; init; }
     public X509Certificate2Collection? TrustedRoots { get; init; }
@@ -75,7 +75,8 @@ internal sealed record AgentSettings
             Gateway = ParseUri(gateway, "--gateway (GATEWAY_URL)", "the gateway's tunnel address, e.g. https://tunnel.resindevice.io"),
             Uuid = ParseUuid(uuid),
             Key = key ?? (certificate is not null ? "" : null) ?? throw new SettingsException("--key-file (or GATEWAY_KEY, BALENA_API_KEY, RESIN_API_KEY) is missing: give the device's key, as `gateway device add` printed it."),
-            ClientCertificate = certificate is null ? null : ReadCertificate(certificate, certificateKey),
+            ClientCertificate = certificate is null ? null
+                : new CertificateFiles(certificate, certificateKey ?? throw new SettingsException("--cert-key (GATEWAY_CERT_KEY) is missing: give the PEM key of --cert.")),
             Target = ParseUri(target, "--target (GATEWAY_TARGET)", "where the application listens, e.g. http://127.0.0.1:80"),
             TargetInsecure = bool.TryParse(insecure, out var value) ? value
                 : throw new SettingsException($"--target-insecure (GATEWAY_TARGET_INSECURE) is \"{insecure}\": give true or false."),
@@ -100,22 +101,6 @@ internal sealed record AgentSettings
                 + ": give the device's 32 (or 62) hex digits.");
 
     private static string ReadKey(string path) => ReadText(path, "--key-file (GATEWAY_KEY_FILE)").Trim();
-
-    private static X509Certificate2 ReadCertificate(string path, string? keyPath)
-    {
-        var key = keyPath ?? throw new SettingsException("--cert-key (GATEWAY_CERT_KEY) is missing: give the PEM key of --cert.");
-        try
-        {
-            using var pair = X509Certificate2.CreateFromPem(ReadText(path, "--cert (GATEWAY_CERT)"), ReadText(key, "--cert-key (GATEWAY_CERT_KEY)"));
-
-            // The detour over PKCS #12 gives a key that the TLS library can use on every platform.
-            return X509CertificateLoader.LoadPkcs12(pair.Export(X509ContentType.Pfx), null);
-        }
-        catch (Exception exception) when (exception is CryptographicException or ArgumentException)
-        {
-            throw new SettingsException($"--cert (GATEWAY_CERT): {path} and {key} are no certificate and its key: {exception.Message}");
-        }
-    }
 
     private static X509Certificate2Collection ReadRoots(string path)
     {
@@ -163,7 +148,7 @@ internal sealed record AgentSettings
         return values;
     }
 
-    private static string ReadText(string path, string name)
+    internal static string ReadText(string path, string name)
     {
         try
         {

@@ -125,6 +125,15 @@ public sealed class GatewayCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task A_command_needs_no_folder_to_write_to_but_the_stores()
+    {
+        // As in the image, whose root is read-only.
+        await using var command = ChildProcess.StartOwn("gateway", ["device", "add", .. Store], new() { ["TMPDIR"] = "/proc/nowhere/" }, _folder.FullName);
+        Assert.True(await command.WaitForExitAsync() == 0, command.Output);
+        Assert.StartsWith("uuid: ", command.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_store_or_an_address_that_cannot_be_had_ends_with_69()
     {
         var (status, output) = await RunAsync(["public-url", $"{DeviceUuid.New()}", "--status", "--set", "Storage:Redis=127.0.0.1:1"]);

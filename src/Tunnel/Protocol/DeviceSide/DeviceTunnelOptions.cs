@@ -15,9 +15,10 @@ public sealed class DeviceTunnelOptions
     public string Key { get; set; } = "";
 
     /// <summary>
-    /// A certificate with its key that proves who the device is, where the gateway takes them; then <see cref="Key"/> may be empty.
+    /// Gives a certificate with its key that proves who the device is, where the gateway takes them; then <see cref="Key"/> may be empty.
+    /// It is asked before each attempt to dial, one at a time, so that a certificate that was renewed is shown from then on.
     /// </summary>
-    public X509Certificate2? ClientCertificate { get; set; }
+    public Func<X509Certificate2>? ClientCertificate { get; set; }
 
     /// <summary>
     /// The authorities that the gateway's certificate may come from; null or empty for those of the system.
@@ -64,7 +65,7 @@ public sealed class DeviceTunnelOptions
             return "uuid is missing: give the device's 32 (or 62) lower-case hex digits, as `gateway device add` prints them";
         }
 
-        if (ClientCertificate is { HasPrivateKey: false })
+        if (ClientCertificate?.Invoke() is { HasPrivateKey: false })
         {
             return "the client certificate comes without its private key: give both";
         }

@@ -13,36 +13,20 @@ namespace Tunnel.Protocol.DeviceSide;
 internal sealed class TunnelDialer : IDisposable
 {
     private readonly DeviceTunnelOptions _options;
-    private readonly HttpMessageInvoker _invoker;
     private readonly Uri _uri;
+    private HttpMessageInvoker? _invoker;
+    private X509Certificate2? _shown;
 
     public TunnelDialer(DeviceTunnelOptions options)
     {
         _options = options;
-        var handler = new SocketsHttpHandler { ConnectCallback = ConnectAsync, UseCookies = false, AllowAutoRedirect = false, ActivityHeadersPropagator = null };
-        if (options.TrustedRoots is { Count: > 0 } roots)
-        {
-            handler.SslOptions.CertificateChainPolicy = new X509ChainPolicy
-            {
-                TrustMode = X509ChainTrustMode.CustomRootTrust,
-                RevocationMode = X509RevocationMode.NoCheck,
-            };
-            handler.SslOptions.CertificateChainPolicy.CustomTrustStore.AddRange(roots);
-        }
-
-        if (options.ClientCertificate is { } certificate)
-        {
-            handler.SslOptions.ClientCertificateContext = SslStreamCertificateContext.Create(certificate, additionalCertificates: null, offline: true);
-        }
-
-        _invoker = new HttpMessageInvoker(handler);
 
         // The WebSocket schemes make the client use CONNECT at an HTTP proxy even without TLS (RFC 6455 section 4.1).
         var gateway = options.Gateway!;
         _uri = new UriBuilder(gateway) { Scheme = gateway.Scheme == "https" ? "wss" : "ws", Port = gateway.Port, Path = TunnelProtocol.PathOf(options.Uuid) }.Uri;
     }
 
-    /// <summary>Dials once.</summary>
+    /// <summary>Dials once; not to be called concurrently.</summary>
     /// <param name="avoid">The nodes to which there is a tunnel already.</param>
     /// <param name="cancellationToken">Ends the attempt.</param>
     /// <returns>The stream on which the device is now the HTTP/2 server, and the node at its other end; null when the gateway does not say.</returns>
@@ -56,7 +40,7 @@ internal sealed class TunnelDialer : IDisposable
         HttpResponseMessage response;
         try
         {
-            response = await _invoker.SendAsync(CreateHandshake(avoid), timeout.Token);
+            response = await Invoker().SendAsync(CreateHandshake(avoid), timeout.Token);
         }
         catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
         {
@@ -75,7 +59,41 @@ internal sealed class TunnelDialer : IDisposable
         return (await response.Content.ReadAsStreamAsync(cancellationToken), node);
     }
 
-    public void Dispose() => _invoker.Dispose();
+    public void Dispose() => _invoker?.Dispose();
+
+    // A client shows one certificate for its whole life. The tunnels of the one before stay: they have left its pool.
+    private HttpMessageInvoker Invoker()
+    {
+        var certificate = _options.ClientCertificate?.Invoke();
+        if (_invoker is null || !Equals(certificate, _shown))
+        {
+            _invoker?.Dispose();
+            (_invoker, _shown) = (CreateInvoker(certificate), certificate);
+        }
+
+        return _invoker;
+    }
+
+    private HttpMessageInvoker CreateInvoker(X509Certificate2? certificate)
+    {
+        var handler = new SocketsHttpHandler { ConnectCallback = ConnectAsync, UseCookies = false, AllowAutoRedirect = false, ActivityHeadersPropagator = null };
+        if (_options.TrustedRoots is { Count: > 0 } roots)
+        {
+            handler.SslOptions.CertificateChainPolicy = new X509ChainPolicy
+            {
+                TrustMode = X509ChainTrustMode.CustomRootTrust,
+                RevocationMode = X509RevocationMode.NoCheck,
+            };
+            handler.SslOptions.CertificateChainPolicy.CustomTrustStore.AddRange(roots);
+        }
+
+        if (certificate is not null)
+        {
+            handler.SslOptions.ClientCertificateContext = SslStreamCertificateContext.Create(certificate, additionalCertificates: null, offline: true);
+        }
+
+        return new HttpMessageInvoker(handler);
+    }
 
     private HttpRequestMessage CreateHandshake(IReadOnlyCollection<string> avoid)
     {
