@@ -92,12 +92,7 @@ internal sealed class DeviceStore(RedisConnection redis, StoreMark mark, TimePro
     /// <returns>Null when it was added; otherwise what stands in its way, and nothing was changed.</returns>
     public async Task<AddConflict?> AddAsync(DeviceRecord device)
     {
-        // One step: of two that add the same uuid, one wins whole.
-        var transaction = redis.Database.CreateTransaction();
-        transaction.AddCondition(Condition.KeyNotExists(KeyOf(device.Uuid)));
-        var (fields, _) = DeviceFields.Difference(null, device with { Created = time.GetUtcNow() });
-        _ = transaction.HashSetAsync(KeyOf(device.Uuid), [.. fields, new HashEntry(DeviceFields.Version, 1)]);
-        if (!await transaction.ExecuteAsync())
+        if (!await TryCreateAsync(device with { Created = time.GetUtcNow(), Version = 1 }))
         {
             return await redis.Database.HashExistsAsync(KeyOf(device.Uuid), DeviceFields.Deleted) ? AddConflict.Deleted : AddConflict.Exists;
         }
@@ -109,11 +104,7 @@ internal sealed class DeviceStore(RedisConnection redis, StoreMark mark, TimePro
     /// <summary>Writes back what an emptied Redis has lost; what stands there already, stays.</summary>
     public async Task RestoreAsync(DeviceRecord device)
     {
-        var transaction = redis.Database.CreateTransaction();
-        transaction.AddCondition(Condition.KeyNotExists(KeyOf(device.Uuid)));
-        var (fields, _) = DeviceFields.Difference(null, device);
-        _ = transaction.HashSetAsync(KeyOf(device.Uuid), [.. fields, new HashEntry(DeviceFields.Version, device.Version)]);
-        if (await transaction.ExecuteAsync())
+        if (await TryCreateAsync(device))
         {
             await AnnounceAsync(device.Uuid);
         }
@@ -142,15 +133,8 @@ internal sealed class DeviceStore(RedisConnection redis, StoreMark mark, TimePro
                 return (before, before);
             }
 
-            var transaction = redis.Database.CreateTransaction();
-            AddUnchanged(transaction, before);
-            if (remove.Count > 0)
-            {
-                _ = transaction.HashDeleteAsync(KeyOf(uuid), [.. remove]);
-            }
-
-            _ = transaction.HashSetAsync(KeyOf(uuid), [.. set, new HashEntry(DeviceFields.Version, before.Version + 1)]);
-            if (await transaction.ExecuteAsync())
+            if (await redis.Database.TryEvaluateAsync(
+                Change, KeyOf(uuid), [VersionOf(before), remove.Count, .. remove, .. Flat([.. set, new HashEntry(DeviceFields.Version, before.Version + 1)])]))
             {
                 await AnnounceAsync(uuid);
                 return (before, after with { Version = before.Version + 1 });
@@ -178,11 +162,7 @@ internal sealed class DeviceStore(RedisConnection redis, StoreMark mark, TimePro
             }
 
             check(before);
-            var transaction = redis.Database.CreateTransaction();
-            AddUnchanged(transaction, before);
-            _ = transaction.KeyDeleteAsync(KeyOf(uuid));
-            _ = transaction.HashSetAsync(KeyOf(uuid), DeviceFields.Deleted, time.GetUtcNow().ToString("O", CultureInfo.InvariantCulture));
-            if (await transaction.ExecuteAsync())
+            if (await redis.Database.TryEvaluateAsync(Delete, KeyOf(uuid), [VersionOf(before), time.GetUtcNow().ToString("O", CultureInfo.InvariantCulture)]))
             {
                 await AnnounceAsync(uuid);
                 return before;
@@ -192,13 +172,43 @@ internal sealed class DeviceStore(RedisConnection redis, StoreMark mark, TimePro
         throw new StoreUnavailableException("The device is being changed by so many at once that it could not be deleted; try again.");
     }
 
-    private static void AddUnchanged(ITransaction transaction, DeviceRecord before)
-    {
-        var key = KeyOf(before.Uuid);
-        transaction.AddCondition(before.Version == 0 ? Condition.HashNotExists(key, DeviceFields.Version) : Condition.HashEqual(key, DeviceFields.Version, before.Version));
-        transaction.AddCondition(Condition.KeyExists(key));
-        transaction.AddCondition(Condition.HashNotExists(key, DeviceFields.Deleted));
-    }
+    private Task<bool> TryCreateAsync(DeviceRecord device) => redis.Database.TryEvaluateAsync(
+        Create, KeyOf(device.Uuid), [.. Flat([.. DeviceFields.Difference(null, device).Set, new HashEntry(DeviceFields.Version, device.Version)])]);
+
+    // Records that other systems wrote have no version before their first change.
+    private static RedisValue VersionOf(DeviceRecord device) => device.Version == 0 ? RedisValue.EmptyString : device.Version;
+
+    private static IEnumerable<RedisValue> Flat(IEnumerable<HashEntry> fields) => fields.SelectMany(static field => (RedisValue[])[field.Name, field.Value]);
+
+    // Each is one step: of two that do the same at once, one wins whole.
+    private const string Create =
+        """
+        if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+        for i = 1, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+        return 1
+        """;
+
+    private const string IfUnchanged =
+        """
+        if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HEXISTS', KEYS[1], 'deleted') == 1 then return 0 end
+        if (redis.call('HGET', KEYS[1], 'version') or '') ~= ARGV[1] then return 0 end
+
+        """;
+
+    private const string Change = IfUnchanged +
+        """
+        local removed = tonumber(ARGV[2])
+        for i = 3, removed + 2 do redis.call('HDEL', KEYS[1], ARGV[i]) end
+        for i = removed + 3, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+        return 1
+        """;
+
+    private const string Delete = IfUnchanged +
+        """
+        redis.call('DEL', KEYS[1])
+        redis.call('HSET', KEYS[1], 'deleted', ARGV[2])
+        return 1
+        """;
 
     /// <summary>Has every node read a device anew.</summary>
     public async Task AnnounceAsync(DeviceUuid uuid) => await redis.Database.PublishAsync(Changes, uuid.ToString());

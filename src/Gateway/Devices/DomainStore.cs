@@ -31,10 +31,7 @@ internal sealed class DomainStore(RedisConnection redis)
     /// <returns>False when it is not this device's; then nothing was changed.</returns>
     public async Task<bool> RemoveAsync(DomainName name, DeviceUuid device)
     {
-        var transaction = redis.Database.CreateTransaction();
-        transaction.AddCondition(Condition.HashEqual(Domains, name.ToString(), device.ToString()));
-        _ = transaction.HashDeleteAsync(Domains, name.ToString());
-        if (!await transaction.ExecuteAsync())
+        if (!await redis.Database.TryEvaluateAsync(RemoveIfOwned, Domains, [name.ToString(), device.ToString()]))
         {
             return false;
         }
@@ -42,6 +39,12 @@ internal sealed class DomainStore(RedisConnection redis)
         await AnnounceAsync(name);
         return true;
     }
+
+    private const string RemoveIfOwned =
+        """
+        if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+        return redis.call('HDEL', KEYS[1], ARGV[1])
+        """;
 
     /// <summary>The names of one device.</summary>
     public async Task<IReadOnlyList<string>> ListAsync(DeviceUuid device) =>

@@ -55,6 +55,7 @@ internal sealed class ResponseDeadline : IDisposable
     /// <summary>To be called when nobody can call <see cref="Extend"/> any more: the source goes to another request.</summary>
     public void Dispose()
     {
+        _met = true; // even so, a late one does nothing
         _link.Dispose();
         Sources.Return(_source);
     }

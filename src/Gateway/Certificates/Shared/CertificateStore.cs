@@ -255,10 +255,7 @@ internal sealed class CertificateStore(RedisConnection redis, KeyProtector prote
                 }
 
                 // A renewal may write at the same time; what it has written is not overwritten.
-                var transaction = Database.CreateTransaction();
-                transaction.AddCondition(Condition.HashEqual(place, KeyField, before));
-                _ = transaction.HashSetAsync(place, KeyField, protector.Protect(secret, place));
-                if (await transaction.ExecuteAsync())
+                if (await Database.TryEvaluateAsync(Replace, place, [KeyField, before, protector.Protect(secret, place)]))
                 {
                     return true;
                 }
@@ -273,6 +270,13 @@ internal sealed class CertificateStore(RedisConnection redis, KeyProtector prote
             }
         }
     }
+
+    private const string Replace =
+        """
+        if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+        redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+        return 1
+        """;
 
     // Somebody wrote something else there.
     private static bool IsOfAnotherType(RedisServerException exception) => exception.Message.StartsWith("WRONGTYPE", StringComparison.Ordinal);

@@ -2,7 +2,6 @@ using System.IO.Pipelines;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http;
-using Microsoft.AspNetCore.Server.Kestrel.Core.Features;
 
 namespace Gateway.Listeners.Http1;
 
@@ -77,7 +76,7 @@ internal static class StrictHttp1
     public static IConnectionBuilder UseStrictHttp1(this IConnectionBuilder connections)
     {
         ArgumentNullException.ThrowIfNull(connections);
-        return connections.Use(static next => connection => IsHttp2(connection) ? next(connection) : GuardAsync(connection, next));
+        return connections.Use(static next => connection => connection.IsHttp2() ? next(connection) : GuardAsync(connection, next));
     }
 
     /// <summary>
@@ -151,9 +150,6 @@ internal static class StrictHttp1
             return Task.CompletedTask;
         },
         response);
-
-    private static bool IsHttp2(ConnectionContext connection) =>
-        connection.Features.Get<ITlsApplicationProtocolFeature>() is { } tls && tls.ApplicationProtocol.Span.SequenceEqual("h2"u8);
 
     private static Task GuardAsync(ConnectionContext connection, ConnectionDelegate next)
     {

@@ -1,9 +1,7 @@
 using System.IO.Pipelines;
-using System.Net.Security;
 using Gateway.Limits;
 using Gateway.Telemetry;
 using Microsoft.AspNetCore.Connections;
-using Microsoft.AspNetCore.Server.Kestrel.Core.Features;
 using Microsoft.Extensions.Options;
 
 namespace Gateway.Listeners.Http2;
@@ -29,10 +27,7 @@ internal sealed class FrameGuard
 
     /// <summary>Watches a connection, unless it is none of HTTP/2 or its client has no limits.</summary>
     public Task GuardAsync(ConnectionContext connection, ConnectionDelegate next) =>
-        IsHttp2(connection) && _idle.Interval > 0 && connection.Features.Get<ConnectionUse>() is { Visitor: not null } ? WatchAsync(connection, next) : next(connection);
-
-    private static bool IsHttp2(ConnectionContext connection) =>
-        connection.Features.Get<ITlsApplicationProtocolFeature>() is { } tls && tls.ApplicationProtocol.Span.SequenceEqual(SslApplicationProtocol.Http2.Protocol.Span);
+        connection.IsHttp2() && _idle.Interval > 0 && connection.Features.Get<ConnectionUse>() is { Visitor: not null } ? WatchAsync(connection, next) : next(connection);
 
     private Task WatchAsync(ConnectionContext connection, ConnectionDelegate next) =>
         ObservingReader.InsertAsync(connection, input => new WatchedReader(connection, input, new FrameBudget(_idle, _windows, _time), _connections), next);
