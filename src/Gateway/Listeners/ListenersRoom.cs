@@ -8,6 +8,7 @@ using Gateway.Listeners.Http1;
 using Gateway.Listeners.Http2;
 using Gateway.Listeners.Proxy;
 using Gateway.Listeners.Tls;
+using Gateway.Tunnels;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Http.Features;
@@ -179,6 +180,11 @@ internal static partial class ListenersRoom
                     }
 
                     endpoint.UseHttps(new TlsHandshakeCallbackOptions { OnConnection = tls.SelectAsync, HandshakeTimeout = tlsOptions.HandshakeTimeout });
+                    if (audience == Public)
+                    {
+                        endpoint.UseTunnelConnections();
+                    }
+
                     endpoint.UseFrameGuard(frames);
                     endpoint.UseOneAuthority();
                 }

@@ -89,43 +89,58 @@ internal sealed partial class TunnelEndpoint(
             return;
         }
 
-        using var watched = watch;
         context.Response.Headers[TunnelProtocol.NodeHeader] = node.Id;
+        var right = new TunnelRight(budget, watch, proof is null ? null : certificates.StartWatch(proof));
+        Task? life = null;
+        try
+        {
+            if (await IsTakenAsync(context, right))
+            {
+                context.Features.Get<ConnectionUse>()?.BecomeTunnel();
+                life = await OpenAsync(context, uuid, right);
+            }
+        }
+        finally
+        {
+            if (life is null)
+            {
+                right.Dispose();
+            }
+        }
+
+        if (life is not null && context.Features.Get<TunnelConnection>()?.TryKeep(life) is not true)
+        {
+            await life;
+        }
+    }
+
+    /// <summary>Whether the node takes the tunnel; when not, that is answered.</summary>
+    private async Task<bool> IsTakenAsync(HttpContext context, TunnelRight right)
+    {
         if (Avoids(context, node.Id) && node.HasOther)
         {
             metrics.TunnelConnect(GatewayMetrics.Connect.Elsewhere);
             await TunnelRefusal.WriteAsync(context, StatusCodes.Status409Conflict, "This node has a tunnel of the device; dial again to reach another one.");
-            return;
+            return false;
         }
 
         // Those that are led elsewhere are no tunnels.
-        if (!budget.TryConnect(watch.Use))
+        if (!budget.TryConnect(right.Use))
         {
             metrics.TunnelConnect(GatewayMetrics.Connect.TooOften);
             context.Response.Headers.RetryAfter = "10";
             await TunnelRefusal.WriteAsync(context, StatusCodes.Status429TooManyRequests, "The device dials too often; dial again later.");
-            return;
+            return false;
         }
 
-        // A key that is revoked ends what it has opened; so does a certificate, where that was the proof.
-        using var shown = proof is null ? null : certificates.StartWatch(proof);
-        using var ended = CancellationTokenSource.CreateLinkedTokenSource(watch.Ended, shown?.Ended ?? CancellationToken.None);
-        if (!budget.TryTunnel())
+        if (!right.TryCount())
         {
             metrics.TunnelConnect(GatewayMetrics.Connect.Full);
             await RefuseFullAsync(context);
-            return;
+            return false;
         }
 
-        try
-        {
-            context.Features.Get<ConnectionUse>()?.BecomeTunnel();
-            await HoldAsync(context, uuid, ended.Token);
-        }
-        finally
-        {
-            budget.EndTunnel();
-        }
+        return true;
     }
 
     private static Task RefuseFullAsync(HttpContext context)
@@ -172,7 +187,8 @@ internal sealed partial class TunnelEndpoint(
             : $"A tunnel needs the field \"{TunnelProtocol.AlpnHeader}: {TunnelProtocol.AlpnHttp2}\" (HTTP/2 is what is spoken after the 101).";
     }
 
-    private async Task HoldAsync(HttpContext context, DeviceUuid uuid, CancellationToken ended)
+    /// <summary>Answers 101; the task that is given back is the tunnel's life.</summary>
+    private async Task<Task> OpenAsync(HttpContext context, DeviceUuid uuid, TunnelRight right)
     {
         if (context.Features.Get<IConnectionSocketFeature>()?.Socket is { } socket)
         {
@@ -180,17 +196,39 @@ internal sealed partial class TunnelEndpoint(
         }
 
         // Now, while the server neither reads nor writes: the request is read, and the 101 is not written.
-        if (context.Features.Get<ISslStreamFeature>()?.SslStream is { } tls)
+        var connection = context.Features.Get<TunnelConnection>();
+        if (connection is not null)
         {
-            TlsBuffers.ReleaseWhenIdle(tls);
+            TlsBuffers.ReleaseWhenIdle(connection.Tls);
         }
 
         context.Response.Headers.Upgrade = TunnelProtocol.UpgradeToken;
         context.Response.Headers[TunnelProtocol.AlpnHeader] = TunnelProtocol.AlpnHttp2;
         var stream = await context.Features.GetRequiredFeature<IHttpUpgradeFeature>().UpgradeAsync();
-        await using var client = new TunnelClient(stream, options.Value.Http2, traffic);
+        if (connection?.TryTake() is { } tls)
+        {
+            stream = tls;
+        }
+
         var tunnel = new DeviceTunnel(
-            uuid, Guid.NewGuid().ToString("N"), client, context.Request.Headers.UserAgent.ToString(), context.Connection.RemoteIpAddress, time.GetUtcNow());
+            uuid,
+            Guid.NewGuid().ToString("N"),
+            new TunnelClient(stream, options.Value.Http2, traffic),
+            context.Request.Headers.UserAgent.ToString(),
+            context.Connection.RemoteIpAddress,
+            time.GetUtcNow());
+
+        // Nothing of the request outlives it.
+        using (ExecutionContext.SuppressFlow())
+        {
+            return HoldAsync(tunnel, right);
+        }
+    }
+
+    private async Task HoldAsync(DeviceTunnel tunnel, TunnelRight right)
+    {
+        using var ends = right;
+        await using var client = tunnel.Client;
         foreach (var surplus in registry.Add(tunnel))
         {
             surplus.IsSurplus = true;
@@ -199,11 +237,11 @@ internal sealed partial class TunnelEndpoint(
 
         metrics.TunnelConnect(GatewayMetrics.Connect.Accepted);
         var upSince = time.GetTimestamp();
-        LogUp(logger, uuid, context.Connection.RemoteIpAddress);
+        LogUp(logger, tunnel.Uuid, tunnel.Address);
         using var counted = metrics.TunnelUp();
         try
         {
-            await client.Closed.WaitAsync(ended).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await client.Closed.WaitAsync(right.Ended).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
         finally
         {
@@ -217,10 +255,10 @@ internal sealed partial class TunnelEndpoint(
                 : GatewayMetrics.TunnelEnd.Lost);
             if (client.IsFlooded)
             {
-                LogFlooded(logger, uuid);
+                LogFlooded(logger, tunnel.Uuid);
             }
 
-            LogDown(logger, uuid);
+            LogDown(logger, tunnel.Uuid);
         }
     }
 

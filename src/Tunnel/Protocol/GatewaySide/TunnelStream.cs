@@ -21,6 +21,7 @@ internal sealed class TunnelStream : Stream
     private readonly TunnelTraffic? _traffic;
     private readonly FrameWatch _frames = new();
     private readonly TaskCompletionSource _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private int _isEnding;
     private long _sent;
     private long _received;
     private volatile bool _handedOver;
@@ -91,13 +92,37 @@ internal sealed class TunnelStream : Stream
 
     protected override void Dispose(bool disposing)
     {
-        _closed.TrySetResult();
+        // The client lets go of its connection so; not every stream can end without waiting.
         if (disposing)
         {
-            _inner.Dispose();
+            _ = EndAsync();
         }
 
         base.Dispose(disposing);
+    }
+
+    public override async ValueTask DisposeAsync()
+    {
+        await EndAsync();
+        await base.DisposeAsync();
+    }
+
+    private async Task EndAsync()
+    {
+        _closed.TrySetResult();
+        if (Interlocked.Exchange(ref _isEnding, 1) == 1)
+        {
+            return;
+        }
+
+        try
+        {
+            await _inner.DisposeAsync();
+        }
+        catch (Exception exception) when (exception is IOException or OperationCanceledException or ObjectDisposedException)
+        {
+            // It was broken already.
+        }
     }
 
     private int Watched(ReadOnlySpan<byte> received)
