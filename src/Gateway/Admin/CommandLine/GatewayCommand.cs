@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using Gateway.Limits;
 using Gateway.Storage;
 using Microsoft.Extensions.Options;
 using Tunnel.Protocol;
@@ -84,6 +85,7 @@ internal static class GatewayCommand
 
     private static async Task<int> RunGatewayAsync(Action<IConfigurationManager> configure)
     {
+        NativeArenas.Limit();
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         configure(builder.Configuration);
         await using var app = Program.Build(builder);
