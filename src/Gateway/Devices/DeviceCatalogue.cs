@@ -167,8 +167,8 @@ internal sealed partial class DeviceCatalogue(
             await redis.SubscribeAsync(DeviceStore.Changes, _changed.Hear, stoppingToken);
             while (true)
             {
-                var complete = await TryAsync(ReconcileAsync);
-                await _changed.FollowAsync(complete ? options.Value.ReconcileInterval : TimeSpan.FromSeconds(1), () => TryAsync(TakeChangesAsync), stoppingToken);
+                var complete = await TryAsync(ReconcileAsync, stoppingToken);
+                await _changed.FollowAsync(complete ? options.Value.ReconcileInterval : TimeSpan.FromSeconds(1), () => TryAsync(TakeChangesAsync, stoppingToken), stoppingToken);
             }
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
@@ -225,7 +225,7 @@ internal sealed partial class DeviceCatalogue(
         }
     }
 
-    private async Task<bool> TryAsync(Func<Task> work)
+    private async Task<bool> TryAsync(Func<Task> work, CancellationToken stoppingToken)
     {
         try
         {
@@ -234,7 +234,11 @@ internal sealed partial class DeviceCatalogue(
         }
         catch (Exception exception) when (exception is RedisException || RedisConnection.IsUnavailable(exception))
         {
-            LogBehind(logger, exception.Message);
+            if (!stoppingToken.IsCancellationRequested)
+            {
+                LogBehind(logger, exception.Message);
+            }
+
             return false;
         }
     }

@@ -121,7 +121,14 @@ public sealed class UploadBody(PipeReader reader, Action? progressed) : AsyncStr
         Interlocked.MemoryBarrier();
         if (_isWaiting)
         {
-            reader.CancelPendingRead();
+            try
+            {
+                reader.CancelPendingRead();
+            }
+            catch (Exception exception) when (exception is IOException or OperationCanceledException or ObjectDisposedException)
+            {
+                // The sender has gone: the server ends the read by itself.
+            }
         }
     }
 

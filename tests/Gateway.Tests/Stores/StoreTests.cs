@@ -6,6 +6,8 @@ using Gateway.Storage;
 using Gateway.Tests.Harness;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Testing;
 using Tunnel.Protocol;
 
 namespace Gateway.Tests.Stores;
@@ -45,6 +47,27 @@ public sealed class StoreTests
 
         Task IsOnlineAsync(TestDevice device, bool expected) =>
             Eventually.TrueAsync(async () => (await online.AllOnlineAsync()).Contains(device.Uuid) == expected, $"online: {expected}");
+    }
+
+    [Fact]
+    public async Task A_gateway_that_stops_while_it_reads_the_devices_warns_of_nothing()
+    {
+        await using var redis = await RedisServer.StartAsync();
+        await using var operators = await RawConnection.OpenAsync(redis.Port);
+        FakeLogCollector log;
+        await using (var gateway = await TestGateway.StartAsync(
+            new() { ["Storage:Redis"] = redis.ConnectionString, ["Storage:Timeout"] = "00:00:03" }, static builder => builder.Logging.AddFakeLogging()))
+        {
+            log = gateway.Services.GetFakeLogCollector();
+            await gateway.Services.GetRequiredService<DeviceCatalogue>().Loaded;
+            var connection = await gateway.Services.GetRequiredService<RedisConnection>().FirstConnected;
+
+            // The word that a device has changed arrives, and what is asked then gets no answer.
+            await operators.SendAsync($"PUBLISH devices {DeviceUuid.New()}\r\nCLIENT PAUSE 60000 ALL\r\n");
+            await Eventually.TrueAsync(() => connection.GetCounters().Interactive.SentItemsAwaitingResponse > 0, "the gateway asks");
+        }
+
+        Assert.DoesNotContain(log.GetSnapshot(), static line => line.Level >= LogLevel.Warning && line.Category!.Contains(nameof(DeviceCatalogue), StringComparison.Ordinal));
     }
 
     [Fact]
