@@ -20,10 +20,13 @@ internal sealed record Frame(byte Type, byte Flags, int StreamId, byte[] Payload
 internal sealed class RawHttp2(Stream stream) : IAsyncDisposable
 {
     /// <summary>Connects with TLS and sends the client's preface with empty SETTINGS.</summary>
-    public static async Task<RawHttp2> OpenAsync(TestGateway gateway, string host)
+    public static Task<RawHttp2> OpenAsync(TestGateway gateway, string host) => OpenAsync(gateway.HttpsPort, host);
+
+    /// <summary>The same, to a port of loopback.</summary>
+    public static async Task<RawHttp2> OpenAsync(int port, string host)
     {
         var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
-        await socket.ConnectAsync(IPAddress.Loopback, gateway.HttpsPort);
+        await socket.ConnectAsync(IPAddress.Loopback, port);
         var options = TestGateway.TrustTestAuthority();
         options.TargetHost = host;
         options.ApplicationProtocols = [SslApplicationProtocol.Http2];

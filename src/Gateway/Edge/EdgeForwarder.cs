@@ -48,19 +48,21 @@ internal sealed partial class EdgeForwarder(
     /// <param name="context">The visitor's request.</param>
     /// <param name="uuid">The device it is for.</param>
     /// <param name="route">Where to.</param>
+    /// <param name="backlog">Watches the exchange.</param>
     /// <param name="publicUrlClosed">Ends the exchange, whatever its state.</param>
-    public async Task<Attempt> ForwardAsync(HttpContext context, DeviceUuid uuid, RouteResult route, CancellationToken publicUrlClosed)
+    public async Task<Attempt> ForwardAsync(HttpContext context, DeviceUuid uuid, RouteResult route, Backlogs.ExchangeBacklog backlog, CancellationToken publicUrlClosed)
     {
         using var deadline = new ResponseDeadline(_responseTimeout, publicUrlClosed);
+        backlog.End(deadline);
         switch (route)
         {
             case RouteResult.Local { Tunnel: var tunnel }:
                 return await SendAsync(
-                    context, uuid, Span.Tunnel(tunnel), tunnel.Client.Invoker, TunnelClient.DestinationPrefix, new DeviceTransformer(visitorFields, hosts, deadline, null), deadline, publicUrlClosed);
+                    context, uuid, Span.Tunnel(tunnel), tunnel.Client.Invoker, TunnelClient.DestinationPrefix, new DeviceTransformer(visitorFields, hosts, deadline, null), backlog, deadline, publicUrlClosed);
             case RouteResult.Remote { Node: var node }:
                 metrics.Hopped();
                 var attempt = await SendAsync(
-                    context, uuid, Span.Hop(node), peers.For(node), NodeClients.DestinationPrefix, new DeviceTransformer(visitorFields, hosts, deadline, uuid), deadline, publicUrlClosed);
+                    context, uuid, Span.Hop(node), peers.For(node), NodeClients.DestinationPrefix, new DeviceTransformer(visitorFields, hosts, deadline, uuid), backlog, deadline, publicUrlClosed);
                 if (attempt.Failure?.Reason == Failure.NodeUnreachable.Reason)
                 {
                     nodes.MarkUnreachable(node);
@@ -73,16 +75,20 @@ internal sealed partial class EdgeForwarder(
     }
 
     /// <summary>Forwards a request that another node has handed over; that node knows the visitor and the limits.</summary>
-    public Task<Attempt> ForwardHopAsync(HttpContext context, DeviceTunnel tunnel) =>
-        SendAsync(context, tunnel.Uuid, Span.Tunnel(tunnel), tunnel.Client.Invoker, TunnelClient.DestinationPrefix, new HopTransformer(), null, CancellationToken.None);
+    public async Task<Attempt> ForwardHopAsync(HttpContext context, DeviceTunnel tunnel, Backlogs.ExchangeBacklog backlog)
+    {
+        using var deadline = new ResponseDeadline(Timeout.InfiniteTimeSpan, CancellationToken.None);
+        backlog.End(deadline);
+        return await SendAsync(context, tunnel.Uuid, Span.Tunnel(tunnel), tunnel.Client.Invoker, TunnelClient.DestinationPrefix, new HopTransformer(), backlog, deadline, CancellationToken.None);
+    }
 
     private async Task<Attempt> SendAsync(
-        HttpContext context, DeviceUuid uuid, Span where, HttpMessageInvoker invoker, string prefix, EdgeTransformer transformer, ResponseDeadline? deadline, CancellationToken publicUrlClosed)
+        HttpContext context, DeviceUuid uuid, Span where, HttpMessageInvoker invoker, string prefix, EdgeTransformer transformer, Backlogs.ExchangeBacklog backlog, ResponseDeadline deadline, CancellationToken publicUrlClosed)
     {
         using var span = where.Start(context, uuid);
         var started = Stopwatch.GetTimestamp();
-        var prepared = PromptRequest.Prepare(context, invoker, deadline is null ? null : deadline.Extend);
-        var error = await forwarder.SendAsync(context, prefix, prepared, Config, transformer, deadline?.Token ?? CancellationToken.None);
+        var prepared = PromptRequest.Prepare(context, invoker, deadline.Extend, backlog);
+        var error = await forwarder.SendAsync(context, prefix, prepared, Config, transformer, deadline.Token);
         if (context.Request.Body is UploadBody body)
         {
             await body.SettleAsync();
@@ -102,7 +108,8 @@ internal sealed partial class EdgeForwarder(
         metrics.ForwarderFailed(error.ToString());
         var exception = context.GetForwarderErrorFeature()?.Exception;
         var failure = publicUrlClosed.IsCancellationRequested ? Failure.NotFound
-            : deadline is { HasPassed: true } ? Failure.AppTimeout
+            : backlog.IsGivenUp ? Failure.DeviceBusy
+            : deadline.HasPassed ? Failure.AppTimeout
             : Explain(error, exception, toNode: prefix == NodeClients.DestinationPrefix);
         span?.Fail(failure.Reason);
         if (!context.RequestAborted.IsCancellationRequested)

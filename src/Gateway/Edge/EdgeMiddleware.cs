@@ -20,7 +20,7 @@ namespace Gateway.Edge;
 /// </code>
 /// </summary>
 internal sealed class EdgeMiddleware(
-    HostNames hosts, DomainDirectory domains, DeviceDirectory devices, DeviceActivity activity, Router router, EdgeForwarder forwarder, ActiveVisits visits, EdgeBudgets budgets, GatewayMetrics metrics,
+    HostNames hosts, DomainDirectory domains, DeviceDirectory devices, DeviceActivity activity, Router router, EdgeForwarder forwarder, ActiveVisits visits, EdgeBudgets budgets, Backlogs backlogs, GatewayMetrics metrics,
     TimeProvider time, IOptions<EdgeOptions> options)
 {
     /// <summary>The most ways that one request goes.</summary>
@@ -90,13 +90,14 @@ internal sealed class EdgeMiddleware(
                 return Failure.DeviceBusy;
             }
 
+            using var backlog = backlogs.Watch(context, entry.Use);
             if (isWebSocket)
             {
-                WebSocketFarewell.Arm(context, visits.Leaving);
+                WebSocketFarewell.Arm(context, visits.Leaving, backlog);
             }
 
             var started = time.GetTimestamp();
-            var failure = await ForwardAsync(context, uuid, entry, known);
+            var failure = await ForwardAsync(context, uuid, entry, known, backlog);
             activity.Visited(uuid, context, failure?.Status ?? context.Response.StatusCode, failure?.Reason, started);
             return failure;
         }
@@ -106,7 +107,7 @@ internal sealed class EdgeMiddleware(
         }
     }
 
-    private async ValueTask<Failure?> ForwardAsync(HttpContext context, DeviceUuid uuid, DeviceEntry entry, DeviceEntry.Known known)
+    private async ValueTask<Failure?> ForwardAsync(HttpContext context, DeviceUuid uuid, DeviceEntry entry, DeviceEntry.Known known, Backlogs.ExchangeBacklog backlog)
     {
         List<RouteResult>? tried = null;
         var failure = Failure.Offline;
@@ -119,7 +120,7 @@ internal sealed class EdgeMiddleware(
             {
                 // 5. That way.
                 entry.MarkReachable();
-                var attempt = await forwarder.ForwardAsync(context, uuid, way, known.PublicUrlClosed);
+                var attempt = await forwarder.ForwardAsync(context, uuid, way, backlog, known.PublicUrlClosed);
                 if (attempt.Repeatable == Repeatable.No || tried?.Count == MaxAttempts || (attempt.Repeatable == Repeatable.Safe && repeated))
                 {
                     return attempt.Failure;

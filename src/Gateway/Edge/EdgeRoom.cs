@@ -21,6 +21,7 @@ internal static class EdgeRoom
         services.AddSingleton<VisitorFields>();
         services.AddSingleton<EdgeForwarder>();
         services.AddSingleton<EdgeBudgets>();
+        services.AddSingleton<Backlogs>();
         services.AddSingleton<ActiveVisits>();
         services.AddSingleton<EdgeMiddleware>();
         services.AddSingleton<HopEndpoint>();

@@ -8,7 +8,7 @@ using Tunnel.Protocol;
 namespace Gateway.Edge;
 
 /// <summary>Takes what another node hands over on the inner listener, and sends it down a tunnel of this node.</summary>
-internal sealed partial class HopEndpoint(Nodes nodes, TunnelRegistry tunnels, EdgeForwarder forwarder, DeviceDirectory devices, ActiveVisits visits, MemoryWatch memory, ILogger<HopEndpoint> logger)
+internal sealed partial class HopEndpoint(Nodes nodes, TunnelRegistry tunnels, EdgeForwarder forwarder, DeviceDirectory devices, ActiveVisits visits, Backlogs backlogs, MemoryWatch memory, ILogger<HopEndpoint> logger)
 {
     public async Task AcceptAsync(HttpContext context)
     {
@@ -60,16 +60,23 @@ internal sealed partial class HopEndpoint(Nodes nodes, TunnelRegistry tunnels, E
         }
 
         // 3. Down its tunnel: the newest, or the next one while nothing is lost by that.
-        WebSocketFarewell.Arm(context, visits.Leaving);
         var failure = Failure.Offline;
-        foreach (var tunnel in tunnels.FindAll(uuid))
+        var all = tunnels.FindAll(uuid);
+        if (all.Length == 0)
+        {
+            return failure;
+        }
+
+        using var backlog = backlogs.Watch(context, all[0].Use);
+        WebSocketFarewell.Arm(context, visits.Leaving, backlog);
+        foreach (var tunnel in all)
         {
             if (!tunnel.Client.IsOpen)
             {
                 continue;
             }
 
-            var attempt = await forwarder.ForwardHopAsync(context, tunnel);
+            var attempt = await forwarder.ForwardHopAsync(context, tunnel, backlog);
             if (attempt.Failure is null || attempt.Repeatable != Repeatable.Unsent)
             {
                 return attempt.Failure;

@@ -15,6 +15,10 @@ internal sealed class ResponseDeadline : IDisposable
     private readonly CancellationToken _outer;
     private readonly CancellationTokenRegistration _link;
     private readonly TimeSpan _timeout;
+    private readonly Lock _lock = new();
+    private CancellationTokenRegistration _givenUpLink;
+    private CancellationToken _givenUp;
+    private bool _isOver;
     private volatile bool _met;
     private long _extendedAt;
 
@@ -31,7 +35,7 @@ internal sealed class ResponseDeadline : IDisposable
     public CancellationToken Token => _source.Token;
 
     /// <summary>Whether it was the time that ran out.</summary>
-    public bool HasPassed => _source.IsCancellationRequested && !_outer.IsCancellationRequested && !_met;
+    public bool HasPassed => _source.IsCancellationRequested && !_outer.IsCancellationRequested && !_givenUp.IsCancellationRequested && !_met;
 
     /// <summary>A part of the request's body has arrived: the application could not answer before.</summary>
     public void Extend()
@@ -42,6 +46,19 @@ internal sealed class ResponseDeadline : IDisposable
         {
             _extendedAt = now;
             _source.CancelAfter(_timeout);
+        }
+    }
+
+    /// <summary>Ends the exchange with <paramref name="givenUp"/>, too; does nothing when it is over.</summary>
+    public void EndWith(CancellationToken givenUp)
+    {
+        lock (_lock)
+        {
+            if (!_isOver)
+            {
+                _givenUp = givenUp;
+                _givenUpLink = givenUp.UnsafeRegister(static source => ((CancellationTokenSource)source!).Cancel(), _source);
+            }
         }
     }
 
@@ -56,7 +73,13 @@ internal sealed class ResponseDeadline : IDisposable
     public void Dispose()
     {
         _met = true; // even so, a late one does nothing
+        lock (_lock)
+        {
+            _isOver = true;
+        }
+
         _link.Dispose();
+        _givenUpLink.Dispose();
         Sources.Return(_source);
     }
 

@@ -7,6 +7,9 @@ internal sealed class DeviceUse
     private int _webSockets;
     private Pace _connects;
 
+    /// <summary>What waits in memory in its exchanges.</summary>
+    public DeviceBacklog Backlog { get; } = new();
+
     /// <summary>One request more; false when the device has as many as it may.</summary>
     public bool TryEnter(LimitOptions.DeviceLimits limits, bool isWebSocket)
     {

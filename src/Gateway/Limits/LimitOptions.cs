@@ -60,6 +60,12 @@ internal sealed class LimitOptions
         /// <summary>WebSockets at once, part of <see cref="Requests"/>; beyond it 503. Default 500.</summary>
         public int WebSockets { get; set; } = 500;
 
+        /// <summary>
+        /// Bytes that may wait in memory in the device's exchanges, because visitors do not read its responses or it does not read their
+        /// requests; beyond it the exchange that has stood still longest is ended. Default 256 MiB.
+        /// </summary>
+        public long BufferedBytes { get; set; } = 256 * 1024 * 1024;
+
         /// <summary>Tunnels that a device opens in a minute; beyond it 429. Wrong keys do not count. Default 60.</summary>
         public int ConnectsPerMinute { get; set; } = 60;
     }
@@ -107,6 +113,11 @@ internal sealed class LimitOptions
                 {
                     return ValidateOptionsResult.Fail($"{Section}:{key} is {value}: give 1 to 10000000, or 0.");
                 }
+            }
+
+            if (options.Device.BufferedBytes is not 0 and < 1024 * 1024)
+            {
+                return ValidateOptionsResult.Fail($"{Section}:Device:BufferedBytes is {options.Device.BufferedBytes}: give at least 1048576 bytes, or 0 for no limit.");
             }
 
             if (options.Node.MemoryPercent is not 0 and (< 10 or > 99))

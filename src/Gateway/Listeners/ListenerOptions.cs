@@ -47,7 +47,7 @@ internal sealed class ListenerOptions
     /// <summary>The longest time for a request's head to arrive. Default 30 s.</summary>
     public TimeSpan RequestHeadersTimeout { get; set; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>How long a visitor may read nothing of a response that has bytes to give. Default 5 min.</summary>
+    /// <summary>How long a visitor may read nothing of a response that has bytes to give, or leave its window of HTTP/2 closed. Default 5 min.</summary>
     public TimeSpan StalledReadTimeout { get; set; } = TimeSpan.FromMinutes(5);
 
     /// <summary>After SIGTERM, requests in flight have this long to finish. Default 30 s.</summary>

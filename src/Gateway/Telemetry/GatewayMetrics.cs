@@ -83,7 +83,9 @@ internal sealed class GatewayMetrics
         public const string VisitorRequests = "visitor_requests";
         public const string VisitorRate = "visitor_rate";
         public const string VisitorFrames = "visitor_frames";
+        public const string VisitorStalled = "visitor_stalled";
         public const string DeviceRequests = "device_requests";
+        public const string DeviceBuffered = "device_buffered";
         public const string DeviceConnects = "device_connects";
         public const string NodeConnections = "node_connections";
         public const string NodeTunnels = "node_tunnels";
@@ -169,6 +171,10 @@ internal sealed class GatewayMetrics
     /// <summary>Asks, whenever somebody collects, how many visitors' addresses are remembered.</summary>
     public void ObserveVisitors(Func<long> known) =>
         _meter.CreateObservableUpDownCounter("gateway.limits.visitors", known, "{address}", "Visitors' addresses (IPv6: /64) whose use is remembered.");
+
+    /// <summary>Asks, whenever somebody collects, for the bytes that wait at most for who does not take them.</summary>
+    public void ObserveBacklog(Func<long> bytes) =>
+        _meter.CreateObservableUpDownCounter("gateway.exchanges.waiting", bytes, "By", "The most that exchanges hold in memory whose visitor, or device, does not take it.");
 
     /// <summary>Asks, whenever somebody collects, how much of its memory the process uses, and whether it sheds load for that.</summary>
     public void ObserveMemory(Func<double> share, Func<bool> isShedding)

@@ -1,11 +1,12 @@
 using System.Net;
+using Gateway.Limits;
 using Tunnel.Protocol;
 using Tunnel.Protocol.GatewaySide;
 
 namespace Gateway.Tunnels;
 
 /// <summary>A live tunnel of a device on this node.</summary>
-internal sealed class DeviceTunnel(DeviceUuid uuid, string connectionId, TunnelClient client, string agent, IPAddress? address, DateTimeOffset since)
+internal sealed class DeviceTunnel(DeviceUuid uuid, string connectionId, TunnelClient client, string agent, IPAddress? address, DateTimeOffset since, DeviceUse use)
 {
     public DeviceUuid Uuid => uuid;
 
@@ -23,6 +24,9 @@ internal sealed class DeviceTunnel(DeviceUuid uuid, string connectionId, TunnelC
 
     /// <summary>When the tunnel came up.</summary>
     public DateTimeOffset Since => since;
+
+    /// <summary>What the device has under way on this node.</summary>
+    public DeviceUse Use => use;
 
     /// <summary>Set when newer tunnels of the device took this one's place.</summary>
     public bool IsSurplus { get; set; }

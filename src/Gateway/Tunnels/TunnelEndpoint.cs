@@ -216,7 +216,8 @@ internal sealed partial class TunnelEndpoint(
             new TunnelClient(stream, options.Value.Http2, traffic),
             context.Request.Headers.UserAgent.ToString(),
             context.Connection.RemoteIpAddress,
-            time.GetUtcNow());
+            time.GetUtcNow(),
+            right.Use);
 
         // Nothing of the request outlives it.
         using (ExecutionContext.SuppressFlow())

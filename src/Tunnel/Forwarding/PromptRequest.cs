@@ -24,8 +24,9 @@ public static class PromptRequest
     /// <param name="context">The request to be forwarded.</param>
     /// <param name="invoker">The client to forward with, over HTTP/2.</param>
     /// <param name="progressed">Is called for each part of the content that has arrived.</param>
+    /// <param name="backlog">Is told when the content waits for the server.</param>
     /// <returns>The client to forward with: the given one, if the request has no content.</returns>
-    public static HttpMessageInvoker Prepare(HttpContext context, HttpMessageInvoker invoker, Action? progressed = null)
+    public static HttpMessageInvoker Prepare(HttpContext context, HttpMessageInvoker invoker, Action? progressed = null, IBacklog? backlog = null)
     {
         if (!MayHaveContent(context))
         {
@@ -36,17 +37,17 @@ public static class PromptRequest
         var body = new UploadBody(context.Request.Body is UploadBody { HasBeenRead: false } former ? former.Reader : context.Request.BodyReader, progressed);
         context.Request.Body = body;
         context.Response.RegisterForDispose(body);
-        return new Invoker(invoker, body);
+        return new Invoker(invoker, body, backlog);
     }
 
     // The forwarder does not let a transformer replace the content that it made; on its way out it can be.
-    private sealed class Invoker(HttpMessageInvoker inner, UploadBody body) : HttpMessageInvoker(Nobody, disposeHandler: false)
+    private sealed class Invoker(HttpMessageInvoker inner, UploadBody body, IBacklog? backlog) : HttpMessageInvoker(Nobody, disposeHandler: false)
     {
         public override Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
         {
             if (request.Content is { } content)
             {
-                request.Content = new Content(content, body);
+                request.Content = new Content(content, body, backlog);
                 foreach (var (name, values) in content.Headers.NonValidated)
                 {
                     request.Content.Headers.TryAddWithoutValidation(name, values);
@@ -57,7 +58,7 @@ public static class PromptRequest
         }
     }
 
-    private sealed class Content(HttpContent inner, UploadBody body) : HttpContent
+    private sealed class Content(HttpContent inner, UploadBody body, IBacklog? backlog) : HttpContent
     {
         protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) =>
             SerializeToStreamAsync(stream, context, CancellationToken.None);
@@ -68,7 +69,7 @@ public static class PromptRequest
         {
             body.Outgoing = stream;
             await using var over = cancellationToken.UnsafeRegister(static body => ((UploadBody)body!).End(), body);
-            await inner.CopyToAsync(stream, context, CancellationToken.None);
+            await inner.CopyToAsync(backlog is null ? stream : new Outgoing(stream, backlog), context, CancellationToken.None);
             cancellationToken.ThrowIfCancellationRequested();
         }
 
@@ -86,6 +87,33 @@ public static class PromptRequest
             }
 
             base.Dispose(disposing);
+        }
+    }
+
+    /// <summary>Where the content goes: tells when a part of it waits.</summary>
+    private sealed class Outgoing(Stream inner, IBacklog backlog) : AsyncStream
+    {
+        public override bool CanWrite => true;
+
+        public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            var writing = inner.WriteAsync(buffer, cancellationToken);
+            return writing.IsCompleted ? writing : WaitAsync(writing);
+        }
+
+        public override Task FlushAsync(CancellationToken cancellationToken) => inner.FlushAsync(cancellationToken);
+
+        private async ValueTask WaitAsync(ValueTask writing)
+        {
+            backlog.RequestWaits();
+            try
+            {
+                await writing;
+            }
+            finally
+            {
+                backlog.RequestTaken();
+            }
         }
     }
 }

@@ -15,34 +15,35 @@ public static class WebSocketFarewell
     /// <summary>To be called before a request for a WebSocket is forwarded; does nothing for others.</summary>
     /// <param name="context">The request.</param>
     /// <param name="leaving">Is cancelled when the forwarder wants to stop.</param>
-    public static void Arm(HttpContext context, CancellationToken leaving)
+    /// <param name="backlog">Is told when messages wait.</param>
+    public static void Arm(HttpContext context, CancellationToken leaving, IBacklog? backlog = null)
     {
         if (context.Features.Get<IHttpUpgradeFeature>() is { IsUpgradableRequest: true } upgrade and not UpgradeFeature
             && context.Request.Headers.Upgrade.ToString().Equals("websocket", StringComparison.OrdinalIgnoreCase))
         {
-            context.Features.Set<IHttpUpgradeFeature>(new UpgradeFeature(upgrade, leaving));
+            context.Features.Set<IHttpUpgradeFeature>(new UpgradeFeature(upgrade, backlog, leaving));
         }
         else if (context.Features.Get<IHttpExtendedConnectFeature>() is { IsExtendedConnect: true } connect and not ConnectFeature
             && "websocket".Equals(connect.Protocol, StringComparison.OrdinalIgnoreCase))
         {
-            context.Features.Set<IHttpExtendedConnectFeature>(new ConnectFeature(connect, leaving));
+            context.Features.Set<IHttpExtendedConnectFeature>(new ConnectFeature(connect, backlog, leaving));
         }
     }
 
-    private sealed class UpgradeFeature(IHttpUpgradeFeature inner, CancellationToken leaving) : IHttpUpgradeFeature
+    private sealed class UpgradeFeature(IHttpUpgradeFeature inner, IBacklog? backlog, CancellationToken leaving) : IHttpUpgradeFeature
     {
         public bool IsUpgradableRequest => inner.IsUpgradableRequest;
 
-        public async Task<Stream> UpgradeAsync() => new WebSocketStream(await inner.UpgradeAsync(), leaving);
+        public async Task<Stream> UpgradeAsync() => new WebSocketStream(await inner.UpgradeAsync(), backlog, leaving);
     }
 
-    private sealed class ConnectFeature(IHttpExtendedConnectFeature inner, CancellationToken leaving) : IHttpExtendedConnectFeature
+    private sealed class ConnectFeature(IHttpExtendedConnectFeature inner, IBacklog? backlog, CancellationToken leaving) : IHttpExtendedConnectFeature
     {
         public bool IsExtendedConnect => inner.IsExtendedConnect;
 
         public string? Protocol => inner.Protocol;
 
-        public async ValueTask<Stream> AcceptAsync() => new WebSocketStream(await inner.AcceptAsync(), leaving);
+        public async ValueTask<Stream> AcceptAsync() => new WebSocketStream(await inner.AcceptAsync(), backlog, leaving);
     }
 }
 
@@ -52,15 +53,16 @@ internal sealed class WebSocketStream : AsyncStream
     private static readonly byte[] Goodbye = CloseFrame(WebSocketCloseStatus.EndpointUnavailable, "the gateway is going away");
 
     private readonly Stream _inner;
+    private readonly IBacklog? _backlog;
     private readonly SemaphoreSlim _writing = new(1, 1);
     private readonly CancellationTokenRegistration _leaving;
     private readonly FrameBoundary _boundary = new();
     private volatile bool _isLeaving;
     private bool _saidGoodbye;
 
-    public WebSocketStream(Stream inner, CancellationToken leaving)
+    public WebSocketStream(Stream inner, IBacklog? backlog, CancellationToken leaving)
     {
-        _inner = inner;
+        (_inner, _backlog) = (inner, backlog);
         _leaving = leaving.UnsafeRegister(static stream => _ = ((WebSocketStream)stream!).LeaveAsync(), this);
     }
 
@@ -68,7 +70,18 @@ internal sealed class WebSocketStream : AsyncStream
 
     public override bool CanWrite => true;
 
-    public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => _inner.ReadAsync(buffer, cancellationToken);
+    // Who reads has passed on what was read before.
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        _backlog?.RequestTaken();
+        var count = await _inner.ReadAsync(buffer, cancellationToken);
+        if (count > 0)
+        {
+            _backlog?.RequestWaits();
+        }
+
+        return count;
+    }
 
     public override Task FlushAsync(CancellationToken cancellationToken) => _inner.FlushAsync(cancellationToken);
 
@@ -84,7 +97,8 @@ internal sealed class WebSocketStream : AsyncStream
 
             // The rest of the frame that is under way, and then the farewell.
             var length = _boundary.Advance(buffer.Span, stopAtBoundary: _isLeaving);
-            await _inner.WriteAsync(buffer[..length], cancellationToken);
+            var writing = _inner.WriteAsync(buffer[..length], cancellationToken);
+            await (writing.IsCompleted || _backlog is null ? writing : WaitAsync(writing, _backlog));
             if (_isLeaving && _boundary.IsBetweenFrames)
             {
                 await SayGoodbyeAsync();
@@ -93,6 +107,19 @@ internal sealed class WebSocketStream : AsyncStream
         finally
         {
             _writing.Release();
+        }
+    }
+
+    private static async ValueTask WaitAsync(ValueTask writing, IBacklog backlog)
+    {
+        backlog.ResponseWaits();
+        try
+        {
+            await writing;
+        }
+        finally
+        {
+            backlog.ResponseTaken();
         }
     }
 
