@@ -29,6 +29,13 @@ public sealed class ImageTests : IAsyncDisposable
     {
         await BuildAsync("gateway", "--rootfs");
         await BuildAsync("agent", "--rootfs");
+        foreach (var (name, program) in new[] { ("gateway", "gateway"), ("agent", "gateway-agent") })
+        {
+            var bill = await File.ReadAllTextAsync(Path.Combine(_folder.FullName, $"{program}.cdx.json"), TestContext.Current.CancellationToken);
+            Assert.Contains("pkg:nuget/Yarp.ReverseProxy@", bill, StringComparison.Ordinal);
+            Assert.Equal(bill, await File.ReadAllTextAsync(Path.Combine(_folder.FullName, $"{name}-rootfs/usr/share/sbom/{program}.cdx.json"), TestContext.Current.CancellationToken));
+        }
+
         await using var app = await TestApp.StartAsync(static context => context.Response.WriteAsync("hello"));
         var (port, admin) = (RedisServer.FreePort(), RedisServer.FreePort());
         string[] settings = ["--set", $"Listen:Http=127.0.0.1:{port}", "--set", $"Listen:Admin=127.0.0.1:{admin}", "--set", "Storage:DataDirectory=/var/lib/gateway"];
