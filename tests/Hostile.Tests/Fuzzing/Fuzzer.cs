@@ -6,7 +6,8 @@ namespace Gateway.Tests.Fuzzing;
 
 /// <summary>
 /// Feeds a parser with inputs that were valid, or nearly so, once: taken from a corpus, cut, joined, repeated, and sprinkled with bytes that mean
-/// something to it. The same seed gives the same inputs.
+/// something to it. The same seed gives the same inputs. Where the parser is instrumented (<see cref="GuidedTests"/>), an input that reaches what none
+/// before it has reached becomes one of those that further ones are made from.
 /// </summary>
 internal static class Fuzzer
 {
@@ -15,6 +16,9 @@ internal static class Fuzzer
     /// <summary>A million for each parser in the heavy run, else twenty thousand.</summary>
     public static int Inputs { get; } = Environment.GetEnvironmentVariable("GATEWAY_TEST_HEAVY") == "1" ? 1_000_000 : 20_000;
 
+    /// <summary>What an instrumented parser has passed; null where none is.</summary>
+    internal static Coverage? Guide { get; set; }
+
     /// <summary>Parses <see cref="Inputs"/> inputs; fails with the first that makes it throw, written so that it can be a line of the corpus.</summary>
     /// <param name="corpus">The corpus' name: <c>tests/Hostile.Tests/Corpora/{corpus}.txt</c>.</param>
     /// <param name="parse">Throws for what must not happen.</param>
@@ -22,18 +26,30 @@ internal static class Fuzzer
     {
         var seeds = Read(corpus);
         Assert.NotEmpty(seeds);
+        var kept = seeds.Count;
         foreach (var seed in seeds)
         {
+            Guide?.Clear();
             Parse(corpus, seed, parse);
+            _ = Guide?.TakeNew();
         }
+
+        var known = Guide?.Edges;
 
         var random = new Random(corpus.Length + Inputs);
         for (var i = 0; i < Inputs; i++)
         {
-            Parse(corpus, Mutate(seeds, random), parse);
+            var input = Mutate(seeds, random);
+            Guide?.Clear();
+            Parse(corpus, input, parse);
+            if (Guide?.TakeNew() == true)
+            {
+                seeds.Add(input);
+            }
         }
 
-        TestContext.Current.TestOutputHelper?.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{corpus}: {Inputs:N0} inputs from {seeds.Count} seeds"));
+        var led = Guide is null ? "" : string.Create(CultureInfo.InvariantCulture, $"; {Guide.Edges:N0} edges, {known:N0} of them by the seeds alone; {seeds.Count - kept} inputs led further");
+        TestContext.Current.TestOutputHelper?.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{corpus}: {Inputs:N0} inputs from {kept} seeds{led}"));
     }
 
     /// <summary>The same for a parser of text, a character a byte.</summary>
