@@ -1,12 +1,20 @@
-// The measure: YARP's direct forwarding, one hop, as its documentation shows it. Arguments: the address to listen on, the application's.
+// The measure: YARP's direct forwarding, one hop, as its documentation shows it. Arguments: the address to listen on, the
+// application's; for an https address the PEM files of a certificate and its key too.
 using System.Diagnostics;
 using System.Net;
+using System.Security.Cryptography.X509Certificates;
 using Yarp.ReverseProxy.Forwarder;
 
 var builder = WebApplication.CreateSlimBuilder();
 builder.Logging.ClearProviders();
 builder.Services.AddHttpForwarder();
 builder.WebHost.UseUrls(args[0]).ConfigureKestrel(static kestrel => kestrel.Limits.MaxRequestBodySize = null);
+if (args is [_, _, var certificate, var key])
+{
+    builder.WebHost.UseKestrelHttpsConfiguration();
+    builder.WebHost.ConfigureKestrel(kestrel => kestrel.ConfigureHttpsDefaults(https => https.ServerCertificate = X509Certificate2.CreateFromPemFile(certificate, key)));
+}
+
 var app = builder.Build();
 
 var forwarder = app.Services.GetRequiredService<IHttpForwarder>();
