@@ -1,61 +1,45 @@
-// Devices that do nothing: makes each in the store, dials its tunnel over TLS, and keeps it until standard input ends.
-// Arguments: count, the gateway's TLS port on loopback, the store's socket, the CA's PEM file, a number below 200 that makes
-// the source addresses of this process differ from another's.
+// Many devices in one process, as cheap as they can be: each dials its tunnel over TLS, keeps it, and answers requests with its
+// uuid. Arguments: the gateway's TLS port on loopback, the CA's PEM file, a file with a line "<uuid> <key>" for each device, a number
+// below 200 that makes the source addresses of this process differ from another's. Commands on standard input:
+//   dial N          dials the next N devices; says "up <tunnels> <seconds> <median bytes of a handshake's answer> <repeated dials>"
+//   drop            ends all tunnels; says "down"
+//   resume on|off   whether TLS sessions are resumed from now on (default on); says "resume"
+// Ends when standard input does.
+using System.Diagnostics;
 using System.Globalization;
-using System.Net;
 using System.Net.Security;
-using System.Net.Sockets;
-using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
-using System.Text;
-using StackExchange.Redis;
+using IdleTunnels;
 using Tunnel.Protocol;
 
-const string host = "tunnel.localhost";
-var count = int.Parse(args[0], CultureInfo.InvariantCulture);
-var port = int.Parse(args[1], CultureInfo.InvariantCulture);
-var process = int.Parse(args[4], CultureInfo.InvariantCulture);
+var port = int.Parse(args[0], CultureInfo.InvariantCulture);
+var policy = new X509ChainPolicy { TrustMode = X509ChainTrustMode.CustomRootTrust, RevocationMode = X509RevocationMode.NoCheck, DisableCertificateDownloads = true };
+policy.CustomTrustStore.ImportFromPemFile(args[1]);
+var devices = File.ReadAllLines(args[2]).Select(static line => line.Split(' ')).Select(static parts => (DeviceUuid.Parse(parts[0]), parts[1])).ToArray();
+var dialer = new Dialer(port, policy, process: byte.Parse(args[3], CultureInfo.InvariantCulture));
+var tunnels = new List<SslStream>();
 
-var options = new ConfigurationOptions();
-options.EndPoints.Add(new UnixDomainSocketEndPoint(args[2]));
-await using var redis = await ConnectionMultiplexer.ConnectAsync(options);
-var database = redis.GetDatabase();
-
-var policy = new X509ChainPolicy { TrustMode = X509ChainTrustMode.CustomRootTrust, RevocationMode = X509RevocationMode.NoCheck };
-policy.CustomTrustStore.ImportFromPemFile(args[3]);
-
-var tunnels = new SslStream[count];
-var next = -1;
-await Task.WhenAll(Enumerable.Range(0, 16).Select(async _ =>
+while (await Console.In.ReadLineAsync() is { } line)
 {
-    int i;
-    while ((i = Interlocked.Increment(ref next)) < count)
+    switch (line.Split(' '))
     {
-        tunnels[i] = await DialAsync(i);
+        case ["dial", var number]:
+            var started = Stopwatch.GetTimestamp();
+            var (first, count) = (tunnels.Count, int.Parse(number, CultureInfo.InvariantCulture));
+            var dialled = await dialer.DialAsync(devices.AsMemory(first, count), first);
+            tunnels.AddRange(dialled.Tunnels);
+            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"up {tunnels.Count} {Stopwatch.GetElapsedTime(started).TotalSeconds:0.000} {dialled.HandshakeBytes} {dialled.Repeated}"));
+            break;
+        case ["drop"]:
+            tunnels.ForEach(static tunnel => tunnel.Dispose());
+            tunnels.Clear();
+            Console.WriteLine("down");
+            break;
+        case ["resume", var onOrOff]:
+            dialer.Resumes = onOrOff == "on";
+            Console.WriteLine("resume");
+            break;
+        default:
+            throw new InvalidOperationException($"There is no command \"{line}\".");
     }
-}));
-Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"up {count}"));
-await Console.In.ReadToEndAsync();
-GC.KeepAlive(tunnels);
-
-async Task<SslStream> DialAsync(int i)
-{
-    var uuid = DeviceUuid.New();
-    var key = RandomNumberGenerator.GetHexString(64);
-    var hash = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(key)));
-    await database.HashSetAsync($"device:{{{uuid}}}", [new("public_url", "1"), new("key", hash)]);
-
-    // A source address has about 28,000 ports: many tunnels need several.
-    var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
-    socket.Bind(new IPEndPoint(new IPAddress([127, 1, (byte)process, (byte)(1 + (i % 200))]), 0));
-    await socket.ConnectAsync(IPAddress.Loopback, port);
-    var stream = new SslStream(new NetworkStream(socket, ownsSocket: true));
-    await stream.AuthenticateAsClientAsync(new SslClientAuthenticationOptions { TargetHost = host, CertificateChainPolicy = policy.Clone() });
-    await stream.WriteAsync(Encoding.ASCII.GetBytes(
-        $"GET {TunnelProtocol.PathOf(uuid)} HTTP/1.1\r\nHost: {host}\r\nConnection: upgrade\r\nUpgrade: ptth\r\nALPN: h2\r\nAuthorization: Bearer {key}\r\n\r\n"));
-    var answer = new byte[1024];
-    var length = await stream.ReadAsync(answer);
-    return Encoding.ASCII.GetString(answer, 0, length).StartsWith("HTTP/1.1 101", StringComparison.Ordinal)
-        ? stream
-        : throw new InvalidOperationException($"No tunnel: {Encoding.ASCII.GetString(answer, 0, length)}");
 }

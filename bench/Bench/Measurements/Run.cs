@@ -11,6 +11,8 @@ internal sealed record Measurement(string Name, Func<Run, Task> RunAsync);
 /// <summary>One run of the bench: what measurements share.</summary>
 internal sealed class Run(Options options, BenchRecord record, CancellationToken stopping) : IAsyncDisposable
 {
+    private const int MaxReason = 300;
+
     private readonly long _started = Stopwatch.GetTimestamp();
     private Stage? _peerStage;
     private List<RunningPeer>? _peers;
@@ -35,10 +37,10 @@ internal sealed class Run(Options options, BenchRecord record, CancellationToken
         Say($"{measurement} {@case} {round}: {string.Join(", ", values.Select(static value => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{value.Name} {value.Value:0.##}")))}");
     }
 
-    /// <summary>Keeps why something was not measured, and shows it.</summary>
+    /// <summary>Keeps why something was not measured (the beginning of it), and shows all of it.</summary>
     public void AddAbsent(string measurement, string @case, string reason)
     {
-        record.Absent.Add(new Absent(measurement, @case, reason.ReplaceLineEndings(" ")));
+        record.Absent.Add(new Absent(measurement, @case, reason.ReplaceLineEndings(" ") is var line && line.Length > MaxReason ? line[..MaxReason] + " ..." : line));
         Say($"{measurement} {@case}: not measured: {reason}");
     }
 

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text;
 using Bench.Processes;
@@ -19,7 +20,9 @@ internal sealed class RedisServer
 {
     private const int AtOnce = 1000;
 
-    private RedisServer(ChildProcess process, int port) => (Process, Port) = (process, port);
+    private readonly string _socket;
+
+    private RedisServer(ChildProcess process, int port, string socket) => (Process, Port, _socket) = (process, port, socket);
 
     public ChildProcess Process { get; }
 
@@ -30,15 +33,18 @@ internal sealed class RedisServer
     public static async Task<RedisServer> StartAsync(Stage stage, string? network = null)
     {
         var port = Stage.FreePort();
-        var process = stage.Start("redis-server", ["redis-server", "--port", $"{port}", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", stage.PathOf("")], network);
+        var socket = stage.PathOf("redis.sock"); // reaches into namespaces
+        var process = stage.Start("redis-server", ["redis-server", "--port", $"{port}", "--bind", "127.0.0.1", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", stage.PathOf("")], network);
         await process.WaitForLineAsync("Ready to accept connections", TimeSpan.FromSeconds(10), stage.Stopping);
-        return new RedisServer(process, port);
+        return new RedisServer(process, port, socket);
     }
 
     /// <summary>Makes devices whose public URL is on.</summary>
     public async Task<IReadOnlyList<Device>> AddDevicesAsync(int count)
     {
-        await using var redis = await ConnectionMultiplexer.ConnectAsync(ConnectionString);
+        var options = new ConfigurationOptions();
+        options.EndPoints.Add(new UnixDomainSocketEndPoint(_socket));
+        await using var redis = await ConnectionMultiplexer.ConnectAsync(options);
         var database = redis.GetDatabase();
         Device[] devices = [.. Enumerable.Range(0, count).Select(static _ => NewDevice())];
         foreach (var chunk in devices.Chunk(AtOnce))
