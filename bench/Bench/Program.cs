@@ -92,6 +92,11 @@ static async Task<int> MeasureAsync(Options options, string command, Cancellatio
         {
             try
             {
+                if (!AllMeasurements.OfPeers.Contains(measurement))
+                {
+                    await run.StopPeersAsync();
+                }
+
                 await measurement.RunAsync(run);
             }
             catch (BenchException exception)

@@ -1,5 +1,6 @@
 using Bench.Peers;
 using Bench.Processes;
+using Bench.Visits;
 
 namespace Bench.Measurements;
 

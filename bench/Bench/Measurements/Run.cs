@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Bench.Peers;
 using Bench.Processes;
+using Bench.Visits;
 using Bench.Report;
 
 namespace Bench.Measurements;

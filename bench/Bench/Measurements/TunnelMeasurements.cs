@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Bench.Peers;
 using Bench.Processes;
+using Bench.Visits;
 
 namespace Bench.Measurements;
 
@@ -85,6 +86,7 @@ internal static class TunnelMeasurements
         }
 
         var dialled = await DialAllAsync(few);
+        await EveryNodeReachesEveryNodeAsync();
         await MeasureAsync("nearly empty", [.. Enumerable.Range(0, nodes * few).Select(i => devices[i / few * full + i % few])], dialled);
         dialled = await DialAllAsync(full - few);
         await MeasureAsync("full", devices, dialled);
@@ -102,6 +104,31 @@ internal static class TunnelMeasurements
             return await all;
         }
 
+        // Connections between nodes are made when they are needed first, and wait for it a second.
+        async Task EveryNodeReachesEveryNodeAsync()
+        {
+            using var visitors = new Visitors();
+            foreach (var node in gateways)
+            {
+                for (var other = 0; other < nodes; other++)
+                {
+                    var device = devices[other * full];
+                    await stage.UntilAsync($"node {other + 1} cannot be reached by {node.Process.Name}", async () =>
+                    {
+                        try
+                        {
+                            await visitors.VisitAsync([(node.Http, device)], VisitsPerSecond, run.Stopping);
+                            return true;
+                        }
+                        catch (BenchException)
+                        {
+                            return false;
+                        }
+                    }, node.Process);
+                }
+            }
+        }
+
         async Task MeasureAsync(string @case, IReadOnlyList<Device> connected, Dialled[] how)
         {
             await Task.Delay(Settle, run.Stopping);
@@ -112,17 +139,22 @@ internal static class TunnelMeasurements
             {
                 var visits = await visitors.VisitAsync(chosen.Select(device => (gateways[random.Next(nodes)].Http, device)), VisitsPerSecond, run.Stopping);
 
+                if (visits.Failure is { } failure)
+                {
+                    run.Say(failure);
+                }
+
                 // Most devices are visited for the first time in the first pass, and again in the others.
                 if (round == 0)
                 {
                     run.Add(
                         "cluster", @case, 0, ("tunnels", how.Sum(static one => one.Tunnels)), ("dialSeconds", how.Max(static one => one.Seconds)), ("repeatedDials", how.Sum(static one => one.Repeated)),
                         ("nodesMb", ResidentMb(gateways.Select(static gateway => gateway.Process))), ("redisMb", ResidentMb([redis.Process])),
-                        ("devicesMb", ResidentMb(simulators.Select(static simulator => simulator.Process))), ("visits", visits.Sorted.Length), ("firstP50Ms", visits.P50), ("firstP99Ms", visits.P99));
+                        ("devicesMb", ResidentMb(simulators.Select(static simulator => simulator.Process))), ("visits", visits.Sorted.Length + visits.Failed), ("firstFailed", visits.Failed), ("firstP50Ms", visits.P50), ("firstP99Ms", visits.P99));
                 }
                 else
                 {
-                    run.Add("cluster", @case, round, ("p50Ms", visits.P50), ("p99Ms", visits.P99));
+                    run.Add("cluster", @case, round, ("p50Ms", visits.P50), ("p99Ms", visits.P99), ("failed", visits.Failed));
                 }
             }
         }
@@ -138,7 +170,8 @@ internal static class TunnelMeasurements
         var redis = await RedisServer.StartAsync(stage);
         var gateway = await GatewayServer.StartAsync(stage, redis, certificates.Issue("gateway", "tunnel.localhost", "*.localhost"), settings: Unlimited);
         var other = (await redis.AddDevicesAsync(1))[0];
-        Agent.Start(stage, other, new Uri($"https://tunnel.localhost:{gateway.Https}"), certificates.AuthorityFile, applicationPort);
+        var agent = Agent.Start(stage, other, new Uri($"https://tunnel.localhost:{gateway.Https}"), certificates.AuthorityFile, applicationPort);
+        await Curl.AnswersAsync(stage, $"http://127.0.0.1:{gateway.Http}", other.Host, "the device of the visitors does not answer", agent);
 
         var devices = await redis.AddDevicesAsync(WarmTunnels + tunnels);
         var simulator = TunnelSimulator.Start(stage, gateway.Https, certificates.AuthorityFile, devices, 1);
@@ -169,7 +202,7 @@ internal static class TunnelMeasurements
         var kept = (double)(quiet - unvisited) / visited;
         run.Add(
             "idle", $"{tunnels}", round, ("tunnels", tunnels), ("memoryKb", each), ("processMb", full / 1024.0), ("idleCpuPercent", idleCpu), ("connectsPerSecond", tunnels / dialled.Seconds),
-            ("repeatedDials", dialled.Repeated), ("p50Ms", beside.P50), ("p99Ms", beside.P99), ("visited", visited), ("firstVisitP50Ms", first.P50), ("firstVisitP99Ms", first.P99),
+            ("repeatedDials", dialled.Repeated), ("p50Ms", beside.P50), ("p99Ms", beside.P99), ("visited", visited), ("failed", first.Failed), ("firstVisitP50Ms", first.P50), ("firstVisitP99Ms", first.P99),
             ("keptKb", kept), ("visitedOfUnvisited", (each + kept) / each));
     }
 

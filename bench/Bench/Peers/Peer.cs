@@ -1,3 +1,4 @@
+using Bench.Visits;
 using Bench.Processes;
 
 namespace Bench.Peers;
@@ -26,22 +27,11 @@ internal sealed record RunningPeer(Peer Peer, string Address, string Host, IRead
     public IEnumerable<int> DeviceIds => Device.Select(static process => process.Id);
 
     /// <summary>Waits until the application answers through it.</summary>
-    public Task AnswersAsync(Stage stage) => stage.UntilAsync(
-        $"{Name} does not answer",
-        async () =>
+    public async Task AnswersAsync(Stage stage)
+    {
+        foreach (var process in Front.Concat(Device))
         {
-            try
-            {
-                return (await stage.RunAsync("curl", ["curl", "-sf", "-m", "5", "-H", $"Host: {Host}", $"{Address}/small"], Network)).Contains("hello", StringComparison.Ordinal);
-            }
-            catch (BenchException) when (Front.Concat(Device).All(static process => !process.HasExited))
-            {
-                return false;
-            }
-            catch (BenchException exception)
-            {
-                var ended = Front.Concat(Device).First(static process => process.HasExited);
-                throw new BenchException($"{exception.Message}; {ended.Name} has ended: {ended.Output}");
-            }
-        });
+            await Curl.AnswersAsync(stage, Address, Host, $"{Name} does not answer", process, Network);
+        }
+    }
 }

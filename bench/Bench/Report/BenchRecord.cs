@@ -93,6 +93,13 @@ internal sealed class BenchRecord
         return differences.Length == 0 ? null : Spread.Of(differences);
     }
 
+    /// <summary>A value of a case over a part of its rounds.</summary>
+    public Spread? Part(string measurement, string @case, string value, Func<int, bool> takesPart)
+    {
+        double[] values = [.. Values(measurement, @case, value).Where(pair => takesPart(pair.Round)).Select(static pair => pair.Value)];
+        return values.Length == 0 ? null : Spread.Of(values);
+    }
+
     public static string FileName(DateTimeOffset date) => date.ToString("yyyy-MM-dd'T'HHmmss'Z.json'", CultureInfo.InvariantCulture);
 
     public void Save(string path)

@@ -2,7 +2,7 @@ using System.Globalization;
 using System.Text.RegularExpressions;
 using Bench.Processes;
 
-namespace Bench.Measurements;
+namespace Bench.Visits;
 
 /// <summary>What wrk found.</summary>
 /// <param name="P50">Milliseconds.</param>
