@@ -69,7 +69,7 @@ internal static class TunnelMeasurements
     public static readonly Measurement Cluster = new("cluster", static async run =>
     {
         var (nodes, full) = (run.Options.Nodes, run.Options.NodeTunnels);
-        var few = Math.Min(200, full / 2);
+        var few = Math.Min(200, full / 3);
         await using var stage = run.NewStage();
         var certificates = new Certificates(stage);
         var redis = await RedisServer.StartAsync(stage);
@@ -85,11 +85,27 @@ internal static class TunnelMeasurements
             simulators.Add(TunnelSimulator.Start(stage, gateways[node].Https, certificates.AuthorityFile, [.. devices.Skip(node * full).Take(full)], node + 1));
         }
 
-        var dialled = await DialAllAsync(few);
+        // Of each node's devices, some warm the nodes up, as many are the nearly empty cluster's, and the rest the full one's.
+        await DialAllAsync(few);
         await EveryNodeReachesEveryNodeAsync();
-        await MeasureAsync("nearly empty", [.. Enumerable.Range(0, nodes * few).Select(i => devices[i / few * full + i % few])], dialled);
-        dialled = await DialAllAsync(full - few);
-        await MeasureAsync("full", devices, dialled);
+        await WarmUpAsync();
+        var dialled = await DialAllAsync(few);
+        await MeasureAsync("nearly empty", DevicesFrom(few, few), dialled);
+        dialled = await DialAllAsync(full - 2 * few);
+        await MeasureAsync("full", DevicesFrom(2 * few, full - 2 * few), dialled);
+
+        Device[] DevicesFrom(int first, int count) => [.. Enumerable.Range(0, nodes).SelectMany(node => devices.Skip(node * full + first).Take(count))];
+
+        async Task WarmUpAsync()
+        {
+            run.Say($"warming the nodes up for {run.Options.Warmup} s");
+            using var visitors = new Visitors();
+            var visits = Random.Shared.GetItems(DevicesFrom(0, few), run.Options.Warmup * VisitsPerSecond).Select(device => (gateways[Random.Shared.Next(nodes)].Http, device));
+            if (run.Options.Warmup > 0)
+            {
+                await visitors.VisitAsync(visits, VisitsPerSecond, run.Stopping);
+            }
+        }
 
         async Task<Dialled[]> DialAllAsync(int each)
         {
@@ -129,12 +145,13 @@ internal static class TunnelMeasurements
             }
         }
 
-        async Task MeasureAsync(string @case, IReadOnlyList<Device> connected, Dialled[] how)
+        async Task MeasureAsync(string @case, Device[] connected, Dialled[] how)
         {
             await Task.Delay(Settle, run.Stopping);
             using var visitors = new Visitors();
             var random = new Random(1);
-            var chosen = random.GetItems([.. connected], nodes * few);
+            random.Shuffle(connected);
+            var chosen = connected[..(nodes * few)];
             for (var round = 0; round <= run.Options.Rounds; round++)
             {
                 var visits = await visitors.VisitAsync(chosen.Select(device => (gateways[random.Next(nodes)].Http, device)), VisitsPerSecond, run.Stopping);
@@ -144,7 +161,7 @@ internal static class TunnelMeasurements
                     run.Say(failure);
                 }
 
-                // Most devices are visited for the first time in the first pass, and again in the others.
+                // Each is visited for the first time in the first pass, and again in the others.
                 if (round == 0)
                 {
                     run.Add(
