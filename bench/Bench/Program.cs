@@ -85,6 +85,7 @@ static async Task<int> MeasureAsync(Options options, string command, Cancellatio
         };
     }
 
+    var file = Path.Combine(options.Results, BenchRecord.FileName(record.Date));
     var failed = false;
     await using (var run = new Run(options, record, stopping))
     {
@@ -104,11 +105,12 @@ static async Task<int> MeasureAsync(Options options, string command, Cancellatio
                 failed = true;
                 run.AddAbsent(measurement.Name, "all", exception.Message);
             }
+
+            // Hours of measuring are not lost with what comes after them.
+            record.Save(file);
         }
     }
 
-    var file = Path.Combine(options.Results, BenchRecord.FileName(record.Date));
-    record.Save(file);
     var text = new StringBuilder();
     foreach (var tables in Tables.All.Where(tables => record.Samples.Any(sample => sample.Measurement == tables.Measurement)))
     {
