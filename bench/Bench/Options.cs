@@ -111,6 +111,10 @@ internal sealed record Options
         return options;
     }
 
+    /// <summary>The command line as the record shows it: without where this machine keeps its results.</summary>
+    public static string Shown(IReadOnlyList<string> arguments) =>
+        string.Join(' ', arguments.Where((argument, i) => argument != "--results" && (i == 0 || arguments[i - 1] != "--results")).Prepend("bench/run"));
+
     /// <summary>The numbers, for the results file.</summary>
     public SortedDictionary<string, double> ToDictionary() => new(StringComparer.Ordinal)
     {

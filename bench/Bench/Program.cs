@@ -27,7 +27,7 @@ try
         return 0;
     }
 
-    return options.Page ? WritePage(options) : await MeasureAsync(options, string.Join(' ', args.Prepend("bench/run")), stopping.Token);
+    return options.Page ? WritePage(options) : await MeasureAsync(options, Options.Shown(args), stopping.Token);
 }
 catch (BenchException exception)
 {

@@ -14,7 +14,9 @@ internal sealed class Dialer(int port, X509ChainPolicy policy, byte process)
 {
     private const string Host = "tunnel.localhost";
     private const int AtOnce = 32;
-    private const int Attempts = 5;
+    private const int Attempts = 20;
+
+    private static readonly TimeSpan MaxPause = TimeSpan.FromSeconds(2);
 
     /// <summary>A source address has about 28,000 ports: many tunnels need several.</summary>
     private const int Sources = 200;
@@ -50,7 +52,7 @@ internal sealed class Dialer(int port, X509ChainPolicy policy, byte process)
                     {
                         // The gateway is busy, as one may be with thousands at once.
                         Interlocked.Increment(ref repeated);
-                        await Task.Delay(TimeSpan.FromMilliseconds(200 * attempt));
+                        await Task.Delay(TimeSpan.FromMilliseconds(Math.Min(200 * attempt, MaxPause.TotalMilliseconds)));
                     }
                 }
             }

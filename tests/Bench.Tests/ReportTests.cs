@@ -152,6 +152,9 @@ public sealed class ReportTests
     public void A_wrong_argument_is_named(params string[] arguments) => Assert.Contains(arguments[0], Assert.Throws<BenchException>(() => Options.Parse(arguments)).Message, StringComparison.Ordinal);
 
     [Fact]
+    public void The_record_shows_no_path_of_the_machine() => Assert.Equal("bench/run --only one --rounds 3", Options.Shown(["--only", "one", "--results", "/home/me", "--rounds", "3"]));
+
+    [Fact]
     public void All_means_every_measurement_and_every_number_of_tunnels()
     {
         var options = Options.Parse(["--all", "--rounds", "3"]);
