@@ -192,7 +192,7 @@ internal sealed partial class TunnelEndpoint(
     {
         if (context.Features.Get<IConnectionSocketFeature>()?.Socket is { } socket)
         {
-            TcpLiveness.Apply(socket, options.Value.DeadAfter);
+            TunnelTcp.Apply(socket, options.Value.DeadAfter);
         }
 
         // Now, while the server neither reads nor writes: the request is read, and the 101 is not written.

@@ -39,7 +39,7 @@ internal sealed partial class AppForwarder(
         span?.SetTag("http.response.status_code", context.Response.StatusCode);
         if (transformer.SwitchedUnasked)
         {
-            await AnswerAsync(context, StatusCodes.Status502BadGateway, "http_protocol_error", null);
+            await AnswerAsync(context, StatusCodes.Status502BadGateway, "http_protocol_error", null, isApplications: true);
         }
         else if (error is ForwarderError.Request or ForwarderError.RequestTimedOut or ForwarderError.RequestBodyClient or ForwarderError.RequestBodyDestination
             or ForwarderError.ResponseHeaders or ForwarderError.ResponseBodyDestination
@@ -47,7 +47,7 @@ internal sealed partial class AppForwarder(
         {
             var exception = context.GetForwarderErrorFeature()?.Exception;
             var (status, name) = Name(exception);
-            await AnswerAsync(context, status, name, exception);
+            await AnswerAsync(context, status, name, exception, isApplications: error != ForwarderError.RequestBodyClient);
         }
     }
 
@@ -74,10 +74,14 @@ internal sealed partial class AppForwarder(
         HttpMethods.IsGet(method) || HttpMethods.IsHead(method) || HttpMethods.IsOptions(method) || HttpMethods.IsTrace(method) || HttpMethods.IsConnect(method);
 
     /// <summary>Says, if it still can, that this answer is the agent's: by <c>Proxy-Status</c> (RFC 9209 section 2.3).</summary>
-    private async Task AnswerAsync(HttpContext context, int status, string error, Exception? exception)
+    private async Task AnswerAsync(HttpContext context, int status, string error, Exception? exception, bool isApplications)
     {
         Activity.Current?.SetTag("error.type", error).SetStatus(ActivityStatusCode.Error);
-        LogFailed(logger, settings.Target, error, exception?.GetBaseException().Message);
+        if (isApplications)
+        {
+            LogFailed(logger, settings.Target, error, exception?.GetBaseException().Message);
+        }
+
         if (!context.Response.HasStarted)
         {
             context.Response.Clear();

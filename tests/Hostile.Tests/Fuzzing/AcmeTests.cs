@@ -3,10 +3,12 @@ using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using Gateway.Certificates.Acme;
+using Gateway.Tests.Harness;
 
 namespace Gateway.Tests.Fuzzing;
 
 /// <summary>Whatever an ACME server answers, or who poses as one: it is read, or refused as what it is.</summary>
+[Collection(nameof(Alone))]
 public sealed class AcmeTests
 {
     private static readonly Uri Directory = new("https://a.example/directory");

@@ -1,6 +1,7 @@
 using System.Reflection;
 using System.Runtime.ExceptionServices;
 using System.Runtime.Loader;
+using Gateway.Tests.Harness;
 using SharpFuzz;
 
 namespace Gateway.Tests.Fuzzing;
@@ -9,6 +10,7 @@ namespace Gateway.Tests.Fuzzing;
 /// The parsers' tests once more, on copies of the gateway's assemblies that count which branches they take: inputs are led to where none has
 /// been. The copies live in a load context of their own, so that everything else in this process is as it was built.
 /// </summary>
+[Collection(nameof(Alone))]
 public sealed class GuidedTests
 {
     /// <summary>Each test that feeds a parser.</summary>

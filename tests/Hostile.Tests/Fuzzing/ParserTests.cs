@@ -10,6 +10,7 @@ using Gateway.Listeners;
 using Gateway.Listeners.Http1;
 using Gateway.Listeners.Proxy;
 using Gateway.Listeners.Tls;
+using Gateway.Tests.Harness;
 using Gateway.Tunnels;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
@@ -21,6 +22,7 @@ using Tunnel.Protocol.GatewaySide;
 namespace Gateway.Tests.Fuzzing;
 
 /// <summary>Each parser of ours takes whatever comes, and what it says is so.</summary>
+[Collection(nameof(Alone))]
 public sealed class ParserTests
 {
     [Fact]

@@ -1,11 +1,13 @@
 using System.Formats.Asn1;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using Gateway.Tests.Harness;
 using Gateway.Tunnels;
 
 namespace Gateway.Tests.Fuzzing;
 
 /// <summary>Whatever the file of revoked certificates holds: it is read, or refused as what it is.</summary>
+[Collection(nameof(Alone))]
 public sealed class RevocationTests
 {
     private const string EcdsaWithSha256 = "1.2.840.10045.4.3.2";

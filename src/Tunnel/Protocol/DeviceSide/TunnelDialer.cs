@@ -127,7 +127,7 @@ internal sealed class TunnelDialer : IDisposable
     {
         var socket = await HappyEyeballs.ConnectAsync(context.DnsEndPoint, cancellationToken);
         socket.NoDelay = true;
-        TcpLiveness.Apply(socket, _options.DeadAfter);
+        TunnelTcp.Apply(socket, _options.DeadAfter);
         return new NetworkStream(socket, ownsSocket: true);
     }
 }

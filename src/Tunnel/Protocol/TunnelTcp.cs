@@ -4,16 +4,21 @@ using System.Net.Sockets;
 namespace Tunnel.Protocol;
 
 /// <summary>
-/// Lets the kernel notice a peer that is gone (RFC 9293 section 3.8.4, RFC 5482): no memory and no timer of ours, and
-/// few bytes on an idle connection.
+/// What a tunnel asks of TCP. The kernel notices a peer that is gone (RFC 9293 section 3.8.4, RFC 5482): no memory and no timer of ours,
+/// and few bytes on an idle connection. And it takes little more than the line carries: a small response waits behind what has been
+/// handed to the kernel before it, which would else be megabytes of a download on a slow line.
 /// </summary>
-public static class TcpLiveness
+public static class TunnelTcp
 {
+    /// <summary>Bytes that may wait in the kernel before they are sent for the first time.</summary>
+    internal const int NotSentLimit = 128 * 1024;
+
     private const int Probes = 3;
 
     // From linux/tcp.h; the platform has no name for it.
     private const int IpProtoTcp = 6;
     private const int TcpUserTimeout = 18;
+    private const int TcpNotSentLowWatermark = 25;
 
     /// <summary>
     /// A peer that has vanished is noticed after <paramref name="deadAfter"/>: an idle connection is probed from half of it
@@ -32,9 +37,11 @@ public static class TcpLiveness
             socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveRetryCount, Probes);
             if (OperatingSystem.IsLinux())
             {
-                Span<byte> milliseconds = stackalloc byte[sizeof(int)];
-                BinaryPrimitives.WriteInt32LittleEndian(milliseconds, (int)deadAfter.TotalMilliseconds);
-                socket.SetRawSocketOption(IpProtoTcp, TcpUserTimeout, milliseconds);
+                Span<byte> value = stackalloc byte[sizeof(int)];
+                BinaryPrimitives.WriteInt32LittleEndian(value, (int)deadAfter.TotalMilliseconds);
+                socket.SetRawSocketOption(IpProtoTcp, TcpUserTimeout, value);
+                BinaryPrimitives.WriteInt32LittleEndian(value, NotSentLimit);
+                socket.SetRawSocketOption(IpProtoTcp, TcpNotSentLowWatermark, value);
             }
         }
         catch (SocketException)
