@@ -107,6 +107,11 @@ internal sealed class Backlogs
         void IBacklog.ResponseWaits()
         {
             var givenUp = Prepare();
+            if (givenUp.IsCancellationRequested)
+            {
+                return; // whose place another one has by now
+            }
+
             _response ??= new WaitingPart(Math.Min(_owner._responseBytes, _context.Response.ContentLength ?? long.MaxValue), () => _ = givenUp.CancelAsync());
             (_watch ??= new ReaderWatch(_owner, _context, givenUp)).Begin();
             _owner.Begin(_device, _response);
@@ -114,13 +119,21 @@ internal sealed class Backlogs
 
         void IBacklog.ResponseTaken()
         {
-            _watch!.End();
-            _owner.End(_device, _response!);
+            _watch?.End();
+            if (_response is not null)
+            {
+                _owner.End(_device, _response);
+            }
         }
 
         void IBacklog.RequestWaits()
         {
             var givenUp = Prepare();
+            if (givenUp.IsCancellationRequested)
+            {
+                return;
+            }
+
             _request ??= new WaitingPart(Math.Min(RequestBytes, _context.Request.ContentLength ?? long.MaxValue), () => _ = givenUp.CancelAsync());
             _owner.Begin(_device, _request);
         }

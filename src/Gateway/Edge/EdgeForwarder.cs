@@ -102,7 +102,9 @@ internal sealed partial class EdgeForwarder(
         span?.SetTag("http.response.status_code", context.Response.StatusCode);
         if (error == ForwarderError.None || transformer.HasAnswered)
         {
-            return transformer.Failure is { } named ? new Attempt(named, MayRepeat(context, named)) : default;
+            // The agent of an exchange that was given up sees no more than that it is gone, and may say so just in time.
+            var named = backlog.IsGivenUp && transformer.Failure is not null ? Failure.DeviceBusy : transformer.Failure;
+            return named is null ? default : new Attempt(named, MayRepeat(context, named));
         }
 
         metrics.ForwarderFailed(error.ToString());
