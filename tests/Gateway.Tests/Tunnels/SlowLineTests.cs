@@ -6,7 +6,6 @@ using Microsoft.AspNetCore.Http;
 namespace Gateway.Tests.Tunnels;
 
 /// <summary>What a device's visitors do to each other on a line that carries less than the device can send.</summary>
-[Collection(nameof(Alone))]
 public sealed class SlowLineTests(SharedGateway shared)
 {
     /// <summary>What the kernels may hold, and each download's part in the server; without a limit the device's kernel alone takes 2.5 MB.</summary>

@@ -9,7 +9,6 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Gateway.Tests.Tunnels;
 
 /// <summary>What a tunnel keeps of the request that opened it. An update of the platform may bring something back: then these tell.</summary>
-[Collection(nameof(Alone))]
 public sealed class TunnelConnectionTests
 {
     [Fact]
