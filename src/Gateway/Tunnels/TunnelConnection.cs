@@ -6,7 +6,7 @@ using Microsoft.AspNetCore.Server.Kestrel.Core.Features;
 namespace Gateway.Tunnels;
 
 /// <summary>
-/// A TLS connection that may become a tunnel. What the server needs to speak HTTP/1.1 on it, about 8 KB, would be kept for as long as
+/// A TLS connection that may become a tunnel. What the server needs to speak HTTP/1.1 on it, about 6 KB, would be kept for as long as
 /// a request that was upgraded lasts; a device's request ends with the 101 instead, and its tunnel goes on by the TLS stream itself.
 /// </summary>
 internal sealed class TunnelConnection(ConnectionContext connection, SslStream tls) : IConnectionHeartbeatFeature
