@@ -25,8 +25,8 @@ public sealed class RouteTests
         var store = cluster[0].Devices;
         var device = await cluster[0].AddDeviceAsync();
 
-        await store.AddRouteAsync(device.Uuid, Route("node-0", "old"), static _ => false);
-        await store.AddRouteAsync(device.Uuid, Route("node-1", "new"), static _ => false);
+        await store.AddRouteAsync(device.Uuid, Route("node-0", "old"), []);
+        await store.AddRouteAsync(device.Uuid, Route("node-1", "new"), []);
         await store.RemoveRouteAsync(device.Uuid, "old", "node-0");
         await store.RemoveRouteAsync(device.Uuid, "old", "node-0");
 
@@ -38,7 +38,7 @@ public sealed class RouteTests
     {
         await using var cluster = await TestCluster.StartAsync(1);
         var uuid = DeviceUuid.New();
-        await cluster[0].Devices.AddRouteAsync(uuid, Route("node-0", "one"), static _ => false);
+        await cluster[0].Devices.AddRouteAsync(uuid, Route("node-0", "one"), []);
 
         await cluster[0].Devices.RemoveRouteAsync(uuid, "one", "node-0");
 
@@ -83,7 +83,7 @@ public sealed class RouteTests
                     {
                         var added = new DeviceRoute($"n{node}", $"{epochs[node]}", DateTimeOffset.UnixEpoch, "", "") { ConnectionId = $"c{number++}" };
                         up.Add(added);
-                        unsaid[node].Add(() => store.AddRouteAsync(uuid, added, IsDead));
+                        unsaid[node].Add(async () => await store.AddRouteAsync(uuid, added, (await store.FindRoutesAsync(uuid)).Where(IsDead)));
                     }
                     else if (kind <= 6 && own.Count > 0)
                     {

@@ -52,7 +52,7 @@ internal sealed partial class OnlineDevices(
             multiplexer.ConnectionFailed += (_, _) => Void();
             multiplexer.ConnectionRestored += (_, _) => Void();
             await redis.SubscribeAsync(
-                DeviceStore.Changes,
+                DeviceStore.RouteChanges,
                 message =>
                 {
                     if (_isAsked)
@@ -78,7 +78,7 @@ internal sealed partial class OnlineDevices(
         }
     }
 
-    private bool HearsChanges => _subscriber?.SubscribedEndpoint(DeviceStore.Changes) is not null;
+    private bool HearsChanges => _subscriber?.SubscribedEndpoint(DeviceStore.RouteChanges) is not null;
 
     // What was said meanwhile is lost: nothing that was known counts.
     private void Void()

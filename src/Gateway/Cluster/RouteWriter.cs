@@ -181,7 +181,7 @@ internal sealed partial class RouteWriter(
         {
             await Task.WhenAll(
                 redis.Database.SetAddAsync(OnlineOf(self.Id, self.Epoch), tunnel.Uuid.ToString()),
-                store.AddRouteAsync(tunnel.Uuid, RouteOf(tunnel), IsDead));
+                store.AddRouteAsync(tunnel.Uuid, RouteOf(tunnel), devices.KnownRoutes(tunnel.Uuid).Where(IsDead)));
         }
         else
         {

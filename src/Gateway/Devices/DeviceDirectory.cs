@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Collections.Immutable;
 using Gateway.Storage;
 using Gateway.Telemetry;
 using Microsoft.Extensions.Options;
@@ -79,6 +80,9 @@ internal sealed partial class DeviceDirectory(
             ? new Hearsay(record, known.Routes, time.GetElapsedTime(known.ReadAt))
             : null;
     }
+
+    /// <summary>Where the device's tunnels were when it was last looked up here.</summary>
+    public ImmutableArray<DeviceRoute> KnownRoutes(DeviceUuid uuid) => _entries.TryGetValue(uuid, out var entry) && entry.Last is { } known ? known.Routes : [];
 
     private DeviceEntry EntryOf(DeviceUuid uuid) => _entries.TryGetValue(uuid, out var existing) ? existing : _entries.GetOrAdd(uuid, new DeviceEntry(uuid, store, time));
 
@@ -161,6 +165,7 @@ internal sealed partial class DeviceDirectory(
             var multiplexer = await redis.FirstConnected.WaitAsync(stoppingToken);
             multiplexer.ConnectionRestored += (_, _) => InvalidateAll();
             await redis.SubscribeAsync(DeviceStore.Changes, OnChanged, stoppingToken);
+            await redis.SubscribeAsync(DeviceStore.RouteChanges, OnChanged, stoppingToken);
 
             using var timer = new PeriodicTimer(_options.CacheTtl / 2, time);
             while (await timer.WaitForNextTickAsync(stoppingToken))

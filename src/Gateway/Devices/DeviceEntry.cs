@@ -172,13 +172,20 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
     /// <summary>Ends the tunnels whose key has been revoked, has expired, or whose device is gone.</summary>
     public void EndWatches()
     {
+        // Asked of every tunnel, every second: nothing is made of it unless one ends.
         List<KeyWatch>? ended = null;
         lock (_lock)
         {
             if (_known is { } known && _watches is { } watches)
             {
                 var now = time.GetUtcNow();
-                ended = watches.FindAll(watch => known.Record is null || (watch.Key is { } key && known.Record.FindKey(key, now) is null));
+                foreach (var watch in watches)
+                {
+                    if (known.Record is null || (watch.Key is { } key && known.Record.FindKey(key, now) is null))
+                    {
+                        (ended ??= []).Add(watch);
+                    }
+                }
             }
         }
 

@@ -27,48 +27,50 @@ internal static class DeviceFields
     /// <summary>Reads a record; null when the fields are none of a device, or of one that was deleted.</summary>
     public static DeviceRecord? Read(DeviceUuid uuid, HashEntry[] fields)
     {
-        var record = new DeviceRecord { Uuid = uuid, PublicUrl = false };
-        var keys = ImmutableArray.CreateBuilder<DeviceKey>();
+        ImmutableArray<DeviceKey>.Builder? keys = null;
         ImmutableSortedDictionary<string, string>.Builder? tags = null;
-        var exists = false;
-        foreach (var (field, value) in fields.Select(static entry => ((string)entry.Name!, (string?)entry.Value)))
+        var (exists, publicUrl, selfService, version) = (false, false, false, 0L);
+        string? name = null, lastNode = null;
+        DateTimeOffset? created = null, lastSeen = null;
+        foreach (var entry in fields)
         {
+            var (field, value) = ((string)entry.Name!, (string?)entry.Value);
             switch (field)
             {
                 case Deleted:
                     return null;
                 case PublicUrl:
-                    record = record with { PublicUrl = value == "1" };
+                    publicUrl = value == "1";
                     break;
                 case Name:
-                    record = record with { Name = value };
+                    name = value;
                     break;
                 case SelfService:
-                    record = record with { SelfService = value == "1" };
+                    selfService = value == "1";
                     break;
                 case Created:
-                    record = record with { Created = ReadTime(value) };
+                    created = ReadTime(value);
                     break;
                 case Version:
-                    record = record with { Version = long.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out var version) ? version : 0 };
+                    version = long.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : 0;
                     continue;
                 case LastSeen:
-                    record = record with { LastSeen = ReadTime(value) };
+                    lastSeen = ReadTime(value);
                     continue;
                 case LastNode:
-                    record = record with { LastNode = value };
+                    lastNode = value;
                     continue;
                 case Key:
                     if (DeviceKeyHash.TryParse(value, out var only))
                     {
-                        keys.Add(new DeviceKey(only));
+                        (keys ??= ImmutableArray.CreateBuilder<DeviceKey>(1)).Add(new DeviceKey(only));
                     }
 
                     break;
                 case var _ when field.StartsWith(KeyPrefix, StringComparison.Ordinal):
-                    if (DeviceKeyHash.TryParse(field[KeyPrefix.Length..], out var hash))
+                    if (DeviceKeyHash.TryParse(field.AsSpan(KeyPrefix.Length), out var hash))
                     {
-                        keys.Add(ReadKey(hash, value));
+                        (keys ??= ImmutableArray.CreateBuilder<DeviceKey>(1)).Add(ReadKey(hash, value));
                     }
 
                     break;
@@ -83,14 +85,25 @@ internal static class DeviceFields
             exists = true;
         }
 
-        if (!exists)
+        return !exists
+            ? null
+            : new DeviceRecord
+            {
+                Uuid = uuid, PublicUrl = publicUrl, Keys = InOrder(keys), Name = name, Tags = tags?.ToImmutable() ?? DeviceRecord.NoTags, SelfService = selfService,
+                Created = created, LastSeen = lastSeen, LastNode = lastNode, Version = version,
+            };
+    }
+
+    // The same key may stand there in both forms.
+    private static ImmutableArray<DeviceKey> InOrder(ImmutableArray<DeviceKey>.Builder? keys)
+    {
+        if (keys is null or { Count: 1 })
         {
-            return null;
+            return keys?.DrainToImmutable() ?? [];
         }
 
-        // The same key may stand there in both forms.
         keys.Sort(static (a, b) => string.CompareOrdinal(a.Hash.ToString(), b.Hash.ToString()));
-        return record with { Keys = [.. keys.DistinctBy(static key => key.Hash.ToString(), StringComparer.Ordinal)], Tags = tags?.ToImmutable() ?? DeviceRecord.NoTags };
+        return [.. keys.DistinctBy(static key => key.Hash.ToString(), StringComparer.Ordinal)];
     }
 
     /// <summary>What must be written so that <paramref name="before"/> (null: nothing) becomes <paramref name="after"/>.</summary>
@@ -143,7 +156,7 @@ internal static class DeviceFields
         return fields;
     }
 
-    private static string WriteKey(DeviceKey key) => JsonSerializer.Serialize(new KeyValue(key.Name, key.Created, key.Expires), Json);
+    private static string WriteKey(DeviceKey key) => JsonSerializer.Serialize(new KeyValue { Name = key.Name, Created = key.Created, Expires = key.Expires }, Json);
 
     // What cannot be read as to when a key ends, ends it: a mistake must not keep a door open.
     private static DeviceKey ReadKey(DeviceKeyHash hash, string? json)
@@ -167,5 +180,12 @@ internal static class DeviceFields
     private static DateTimeOffset? ReadTime(string? text) =>
         DateTimeOffset.TryParse(text, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var time) ? time : null;
 
-    private sealed record KeyValue(string? Name, DateTimeOffset? Created, DateTimeOffset? Expires);
+    private sealed class KeyValue
+    {
+        public string? Name { get; init; }
+
+        public DateTimeOffset? Created { get; init; }
+
+        public DateTimeOffset? Expires { get; init; }
+    }
 }

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Buffers.Text;
 using System.Diagnostics.CodeAnalysis;
 using System.Security.Cryptography;
@@ -39,9 +40,10 @@ internal sealed class DeviceKeyHash
     }
 
     /// <summary>Reads the 64 hex digits that stand in Redis.</summary>
-    public static bool TryParse(string? hex, [NotNullWhen(true)] out DeviceKeyHash? hash)
+    public static bool TryParse(ReadOnlySpan<char> hex, [NotNullWhen(true)] out DeviceKeyHash? hash)
     {
-        hash = hex is { Length: SHA256.HashSizeInBytes * 2 } && hex.All(char.IsAsciiHexDigit) ? new DeviceKeyHash(Convert.FromHexString(hex)) : null;
+        var bytes = new byte[SHA256.HashSizeInBytes];
+        hash = hex.Length == bytes.Length * 2 && Convert.FromHexString(hex, bytes, out _, out _) == OperationStatus.Done ? new DeviceKeyHash(bytes) : null;
         return hash is not null;
     }
 

@@ -29,7 +29,18 @@ internal sealed record DeviceRoute(string Node, string Epoch, DateTimeOffset Sin
     }
 
     /// <summary>The field's value.</summary>
-    public string ToJson() => JsonSerializer.Serialize(new Value(Node, Epoch, Since, Agent, Address), JsonSerializerOptions.Web);
+    public string ToJson() => JsonSerializer.Serialize(new Value { Node = Node, Epoch = Epoch, Since = Since, Agent = Agent, Address = Address }, JsonSerializerOptions.Web);
 
-    private sealed record Value(string? Node, string? Epoch, DateTimeOffset Since, string? Agent, string? Address);
+    private sealed class Value
+    {
+        public string? Node { get; init; }
+
+        public string? Epoch { get; init; }
+
+        public DateTimeOffset Since { get; init; }
+
+        public string? Agent { get; init; }
+
+        public string? Address { get; init; }
+    }
 }

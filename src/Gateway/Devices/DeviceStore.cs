@@ -12,6 +12,9 @@ internal sealed class DeviceStore(RedisConnection redis, StoreMark mark, TimePro
     /// <summary>The channel on which the uuid of a changed record is published.</summary>
     public static readonly RedisChannel Changes = RedisChannel.Literal("devices");
 
+    /// <summary>The channel on which the uuid of a device is published whose tunnels have come or gone.</summary>
+    public static readonly RedisChannel RouteChanges = RedisChannel.Literal("routes");
+
     /// <summary>After Redis was found empty, the routes of nodes that have not written theirs yet are remembered for this long.</summary>
     private static readonly TimeSpan Restoring = TimeSpan.FromSeconds(30);
 
@@ -46,26 +49,20 @@ internal sealed class DeviceStore(RedisConnection redis, StoreMark mark, TimePro
 
     /// <summary>Reads where a device's tunnels are, those of nodes that live no more among them.</summary>
     public async Task<ImmutableArray<DeviceRoute>> FindRoutesAsync(DeviceUuid uuid) =>
-    [
-        .. from field in await redis.Database.HashGetAllAsync(RoutesOf(uuid))
-           let route = DeviceRoute.Parse((string)field.Name!, (string?)field.Value ?? "")
-           where route is not null
-           select route,
-    ];
+        [.. (await redis.Database.HashGetAllAsync(RoutesOf(uuid))).Select(static field => DeviceRoute.Parse((string)field.Name!, (string?)field.Value ?? "")).OfType<DeviceRoute>()];
 
-    /// <summary>Writes down that a tunnel is up, and forgets those that <paramref name="isDead"/> knows to be no more.</summary>
-    public async Task AddRouteAsync(DeviceUuid uuid, DeviceRoute route, Func<DeviceRoute, bool> isDead)
+    /// <summary>Writes down that a tunnel is up, and forgets those that are known to be no more.</summary>
+    public async Task AddRouteAsync(DeviceUuid uuid, DeviceRoute route, IEnumerable<DeviceRoute> dead)
     {
         var database = redis.Database;
-        var existing = FindRoutesAsync(uuid);
         await database.HashSetAsync(RoutesOf(uuid), route.ConnectionId, route.ToJson());
-        var dead = (await existing).Where(isDead).Select(static old => (RedisValue)old.ConnectionId).ToArray();
-        if (dead.Length > 0)
+        RedisValue[] fields = [.. dead.Select(static old => (RedisValue)old.ConnectionId)];
+        if (fields.Length > 0)
         {
-            await database.HashDeleteAsync(RoutesOf(uuid), dead);
+            await database.HashDeleteAsync(RoutesOf(uuid), fields);
         }
 
-        await database.PublishAsync(Changes, uuid.ToString());
+        await database.PublishAsync(RouteChanges, uuid.ToString());
     }
 
     /// <summary>
@@ -77,7 +74,7 @@ internal sealed class DeviceStore(RedisConnection redis, StoreMark mark, TimePro
         var database = redis.Database;
         await database.ScriptEvaluateAsync(
             RemoveRoute, [RoutesOf(uuid), KeyOf(uuid)], [connectionId, time.GetUtcNow().ToString("O", CultureInfo.InvariantCulture), node]);
-        await database.PublishAsync(Changes, uuid.ToString());
+        await database.PublishAsync(RouteChanges, uuid.ToString());
     }
 
     // In one step, for a device that was removed meanwhile must not come back as a hash of two fields, nor its mark change.

@@ -86,6 +86,7 @@ internal static class GatewayCommand
     private static async Task<int> RunGatewayAsync(Action<IConfigurationManager> configure)
     {
         NativeArenas.Limit();
+        PoolThreads.Raise();
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         configure(builder.Configuration);
         await using var app = Program.Build(builder);

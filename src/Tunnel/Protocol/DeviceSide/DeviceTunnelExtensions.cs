@@ -56,7 +56,9 @@ internal sealed class ConfigureKestrelForTunnel(IOptions<DeviceTunnelOptions> tu
         limits.MaxRequestHeaderCount = 1000;
         limits.Http2.MaxRequestHeaderFieldSize = 96 * 1024;
         limits.Http2.MaxStreamsPerConnection = 1000;
-        limits.Http2.InitialStreamWindowSize = 1024 * 1024;
+
+        // The server gives half a window back at a time, so that an upload has at most half a window a round trip: 20 MB/s at 100 ms.
+        limits.Http2.InitialStreamWindowSize = 4 * 1024 * 1024;
         limits.Http2.InitialConnectionWindowSize = 16 * 1024 * 1024;
 
         // Field values are bytes: Latin-1 maps each to itself (RFC 9110 section 5.5).
