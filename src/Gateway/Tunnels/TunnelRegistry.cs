@@ -19,7 +19,20 @@ internal sealed class TunnelRegistry(IOptions<TunnelOptions> options)
     public int Devices => _tunnels.Count;
 
     /// <summary>All tunnels that are up.</summary>
-    public IEnumerable<DeviceTunnel> All => _tunnels.Values.SelectMany(static tunnels => tunnels);
+    public IEnumerable<DeviceTunnel> All
+    {
+        get
+        {
+            // Without a lock and without a copy, which the dictionary's own list of values would be.
+            foreach (var (_, tunnels) in _tunnels)
+            {
+                foreach (var tunnel in tunnels)
+                {
+                    yield return tunnel;
+                }
+            }
+        }
+    }
 
     /// <summary>Whether the tunnel is still held here.</summary>
     public bool Contains(DeviceTunnel tunnel) => _tunnels.TryGetValue(tunnel.Uuid, out var tunnels) && tunnels.Contains(tunnel);
