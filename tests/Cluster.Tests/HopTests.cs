@@ -167,6 +167,42 @@ public sealed class HopTests
     }
 
     [Fact]
+    public async Task An_upload_that_the_other_node_gives_up_is_told_to_come_again()
+    {
+        // The node with the tunnel has room for one of them; the visitors' own node has no limit.
+        await using var cluster = await TestCluster.StartAsync(1, new() { ["Limits:Device:BufferedBytes"] = "2097152" });
+        await cluster.AddNodeAsync(new() { ["Limits:Device:BufferedBytes"] = "0" });
+        await cluster.KnowEachOtherAsync();
+        await using var app = await TestApp.StartAsync(static context => Task.Delay(Timeout.Infinite, context.RequestAborted));
+        List<IAsyncDisposable> owned = [];
+        var device = await ConnectAsync(cluster, 0, app.Url, owned);
+        using var visitor = cluster[1].CreateVisitor();
+
+        async Task<(HttpStatusCode Status, string RetryAfter, string Problem)> UploadAsync()
+        {
+            using var content = new ByteArrayContent(new byte[16 * 1024 * 1024]);
+            using var response = await visitor.PostAsync($"http://{device.Host}/", content);
+            return (response.StatusCode, $"{response.Headers.RetryAfter}", await response.Content.ReadAsStringAsync());
+        }
+
+        // One upload after the other pushes out the one before it; the last one stays.
+        var uploads = Enumerable.Range(0, 12).Select(_ => UploadAsync()).ToList();
+        for (var pushed = 0; pushed < 11; pushed++)
+        {
+            var first = await Eventually.ResultAsync(Task.WhenAny(uploads), "an upload is given up");
+            uploads.Remove(first);
+            var answer = await first;
+            Assert.Equal((HttpStatusCode.ServiceUnavailable, "2"), (answer.Status, answer.RetryAfter));
+            Assert.Contains("device-busy", answer.Problem, StringComparison.Ordinal);
+        }
+
+        Assert.False(uploads[0].IsCompleted);
+        visitor.CancelPendingRequests();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => uploads[0]);
+        await DisposeAsync(owned);
+    }
+
+    [Fact]
     public async Task Switching_the_public_url_off_ends_what_crosses_a_hop()
     {
         await using var app = await TestApp.StartAsync(static async context =>

@@ -1,5 +1,6 @@
 using Gateway.Cluster;
 using Tunnel.Forwarding;
+using Tunnel.Protocol;
 
 namespace Gateway.Edge;
 
@@ -7,6 +8,9 @@ namespace Gateway.Edge;
 internal abstract class EdgeTransformer : TransparentTransformer
 {
     protected const string ProxyStatus = "Proxy-Status";
+
+    /// <summary>What <see cref="ProxyStatus"/> begins with when the agent speaks for itself; the error follows.</summary>
+    protected const string AgentError = $"{TunnelProtocol.AgentProxyName}; error=";
 
     /// <summary>Set when the answer is none of the application.</summary>
     public Failure? Failure { get; protected set; }
@@ -19,7 +23,8 @@ internal abstract class EdgeTransformer : TransparentTransformer
 /// What the second node of a hop changes: nothing but the hop's own fields. The first node has made the visitor known, and
 /// it reads what the agent says for itself.
 /// </summary>
-internal sealed class HopTransformer : EdgeTransformer
+/// <param name="backlog">Watches the exchange on this node.</param>
+internal sealed class HopTransformer(Backlogs.ExchangeBacklog backlog) : EdgeTransformer
 {
     public override async ValueTask TransformRequestAsync(
         HttpContext httpContext, HttpRequestMessage proxyRequest, string destinationPrefix, CancellationToken cancellationToken)
@@ -32,6 +37,14 @@ internal sealed class HopTransformer : EdgeTransformer
     public override async ValueTask<bool> TransformResponseAsync(
         HttpContext httpContext, HttpResponseMessage? proxyResponse, CancellationToken cancellationToken)
     {
+        // The agent of an exchange that this node has given up sees no more than that it is gone; the first node does not know why.
+        if (backlog.IsGivenUp && proxyResponse?.Headers.NonValidated.TryGetValues(ProxyStatus, out var status) == true
+            && status.ToString().StartsWith(AgentError, StringComparison.Ordinal))
+        {
+            Failure = Failure.DeviceBusy;
+            return false;
+        }
+
         if (!await base.TransformResponseAsync(httpContext, proxyResponse, cancellationToken))
         {
             return false;
