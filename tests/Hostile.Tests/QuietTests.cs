@@ -33,7 +33,7 @@ public sealed class QuietTests
 
     [Theory]
     [MemberData(nameof(Departures))]
-    public async Task A_visitor_who_goes_away_during_an_exchange_leaves_no_error_in_any_log(string app, string end)
+    public async Task A_visitor_who_goes_away_during_an_exchange_leaves_no_line_in_any_log(string app, string end)
     {
         await using var gateway = await TestGateway.StartAsync(new() { ["Storage:Timeout"] = "00:00:10" }, static builder => builder.Logging.AddFakeLogging());
         var inFlight = 0;
@@ -56,10 +56,14 @@ public sealed class QuietTests
         var device = await gateway.AddDeviceAsync();
         await using var agent = ChildProcess.StartOwn(
             "gateway-agent",
-            ["--gateway", $"http://tunnel.{TestGateway.Domain}:{gateway.HttpPort}", "--uuid", $"{device.Uuid}", "--target", application.Url.GetLeftPart(UriPartial.Authority)],
+            ["--gateway", $"http://tunnel.{TestGateway.Domain}:{gateway.HttpPort}", "--uuid", $"{device.Uuid}", "--target", application.Url.GetLeftPart(UriPartial.Authority), "--connections", "1"],
             new() { ["GATEWAY_KEY"] = device.Key });
         await agent.WaitForOutputAsync("Tunnel up");
 
+        // What is said at the levels that a gateway has by default.
+        bool IsSaid(FakeLogRecord record) => record.Level >= LogLevel.Information;
+        var before = gateway.Services.GetFakeLogCollector().GetSnapshot().Count(IsSaid);
+        var saidBefore = agent.Output;
         var random = new Random(app.Length * end.Length);
         for (var i = 0; i < Times; i++)
         {
@@ -67,10 +71,9 @@ public sealed class QuietTests
         }
 
         await Eventually.TrueAsync(() => Volatile.Read(ref inFlight) == 0, "the application has been told that all have gone");
-        var errors = gateway.Services.GetFakeLogCollector().GetSnapshot().Where(static record => record.Level >= LogLevel.Error).ToList();
-        Assert.True(errors.Count == 0, $"{errors.Count} errors, the first: {errors.FirstOrDefault()?.Message} {errors.FirstOrDefault()?.Exception}");
-        var said = agent.Output;
-        Assert.False(said.Contains("error", StringComparison.OrdinalIgnoreCase) || said.Contains("unhandled", StringComparison.OrdinalIgnoreCase), said);
+        var lines = gateway.Services.GetFakeLogCollector().GetSnapshot().Where(IsSaid).Skip(before).Select(static record => $"{record.Level} {record.Category}: {record.Message} {record.Exception}").ToList();
+        Assert.True(lines.Count == 0, $"{lines.Count} lines, the first: {lines.FirstOrDefault()}");
+        Assert.Equal(saidBefore, agent.Output);
     }
 
     private static async Task AnswerAsync(HttpContext context, string app)

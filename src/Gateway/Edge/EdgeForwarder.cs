@@ -79,7 +79,7 @@ internal sealed partial class EdgeForwarder(
     {
         using var deadline = new ResponseDeadline(Timeout.InfiniteTimeSpan, CancellationToken.None);
         backlog.End(deadline);
-        return await SendAsync(context, tunnel.Uuid, Span.Tunnel(tunnel), tunnel.Client.Invoker, TunnelClient.DestinationPrefix, new HopTransformer(), backlog, deadline, CancellationToken.None);
+        return await SendAsync(context, tunnel.Uuid, Span.Tunnel(tunnel), tunnel.Client.Invoker, TunnelClient.DestinationPrefix, new HopTransformer(backlog), backlog, deadline, CancellationToken.None);
     }
 
     private async Task<Attempt> SendAsync(
@@ -117,7 +117,7 @@ internal sealed partial class EdgeForwarder(
         if (!context.RequestAborted.IsCancellationRequested)
         {
             var cause = exception?.GetBaseException().Message;
-            LogFailed(logger, uuid, failure.Reason, error, cause);
+            LogFailed(logger, IsOfVisitor(failure) ? LogLevel.Debug : LogLevel.Information, uuid, failure.Reason, error, cause);
         }
 
         return new Attempt(failure, MayRepeat(context, failure));
@@ -225,6 +225,10 @@ internal sealed partial class EdgeForwarder(
         return false;
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "A request to {Uuid} failed: {Reason} ({Error}: {Cause})")]
-    private static partial void LogFailed(ILogger logger, DeviceUuid uuid, string reason, ForwarderError error, string? cause);
+    // What anybody can cause as often as he likes, an upload that he leaves half-way for one; operators see it in the metrics.
+    private static bool IsOfVisitor(Failure failure) =>
+        failure.Reason == Failure.BadRequest.Reason || failure.Reason == Failure.NotFound.Reason || failure.Reason == Failure.DeviceBusy.Reason;
+
+    [LoggerMessage(Message = "A request to {Uuid} failed: {Reason} ({Error}: {Cause})")]
+    private static partial void LogFailed(ILogger logger, LogLevel level, DeviceUuid uuid, string reason, ForwarderError error, string? cause);
 }
