@@ -24,19 +24,31 @@ internal sealed record RevocationList(IReadOnlyList<CertificateNumber> Revoked, 
 {
     private const string PemLabel = "X509 CRL";
 
+    /// <summary>Judges a list's signature before more of the list is read.</summary>
+    /// <param name="signed">What is signed.</param>
+    /// <param name="signature">The signature.</param>
+    /// <param name="algorithm">Its algorithm, an OID.</param>
+    /// <param name="issuer">The name of who should have signed, DER.</param>
+    /// <exception cref="CryptographicException">It does not hold.</exception>
+    internal delegate void SignatureCheck(ReadOnlySpan<byte> signed, byte[] signature, string algorithm, byte[] issuer);
+
     private static readonly Asn1Tag Extensions = new(TagClass.ContextSpecific, 0);
 
     /// <summary>Reads the lists of a file: PEM, any number of them, or one in DER.</summary>
     /// <param name="file">The file's content.</param>
     /// <param name="authorities">Who may have signed them.</param>
     /// <exception cref="CryptographicException">It is none, or none of the authorities has signed it; the message says which.</exception>
-    public static IReadOnlyList<RevocationList> ReadAll(byte[] file, X509Certificate2Collection authorities)
+    public static IReadOnlyList<RevocationList> ReadAll(byte[] file, X509Certificate2Collection authorities) =>
+        ReadAll(file, (signed, signature, algorithm, issuer) => CheckSignature(signed, signature, algorithm, issuer, authorities));
+
+    /// <summary>The same with another judge of signatures.</summary>
+    internal static IReadOnlyList<RevocationList> ReadAll(byte[] file, SignatureCheck check)
     {
         try
         {
             // A SEQUENCE longer than 127 bytes: as text that would be a '0' before something that is no ASCII.
             var isDer = file is [0x30, >= 0x80, ..];
-            var lists = isDer ? [Read(file, authorities)] : ReadPem(System.Text.Encoding.UTF8.GetString(file), authorities);
+            var lists = isDer ? [Read(file, check)] : ReadPem(System.Text.Encoding.UTF8.GetString(file), check);
             return lists.Count > 0 ? lists : throw new CryptographicException("it holds no revocation list: give PEM (\"BEGIN X509 CRL\") or DER");
         }
         catch (AsnContentException exception)
@@ -45,14 +57,14 @@ internal sealed record RevocationList(IReadOnlyList<CertificateNumber> Revoked, 
         }
     }
 
-    private static List<RevocationList> ReadPem(ReadOnlySpan<char> text, X509Certificate2Collection authorities)
+    private static List<RevocationList> ReadPem(ReadOnlySpan<char> text, SignatureCheck check)
     {
         var lists = new List<RevocationList>();
         while (PemEncoding.TryFind(text, out var fields))
         {
             if (text[fields.Label].SequenceEqual(PemLabel))
             {
-                lists.Add(Read(Convert.FromBase64String(text[fields.Base64Data].ToString()), authorities));
+                lists.Add(Read(Convert.FromBase64String(text[fields.Base64Data].ToString()), check));
             }
 
             text = text[fields.Location.End..];
@@ -61,7 +73,7 @@ internal sealed record RevocationList(IReadOnlyList<CertificateNumber> Revoked, 
         return lists;
     }
 
-    private static RevocationList Read(byte[] der, X509Certificate2Collection authorities)
+    private static RevocationList Read(byte[] der, SignatureCheck check)
     {
         var outer = new AsnReader(der, AsnEncodingRules.DER).ReadSequence();
         var signed = outer.PeekEncodedValue();
@@ -76,7 +88,7 @@ internal sealed record RevocationList(IReadOnlyList<CertificateNumber> Revoked, 
 
         list.ReadSequence(); // the algorithm once more
         var issuer = list.ReadEncodedValue().ToArray();
-        CheckSignature(signed.Span, signature, algorithm, issuer, authorities);
+        check(signed.Span, signature, algorithm, issuer);
         ReadTime(list);
         var nextUpdate = list.HasData && IsTime(list.PeekTag()) ? ReadTime(list) : (DateTimeOffset?)null;
         var revoked = new List<CertificateNumber>();

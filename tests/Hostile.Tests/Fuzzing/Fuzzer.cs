@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Text;
 using Gateway.Tests.Harness;
@@ -36,6 +37,7 @@ internal static class Fuzzer
 
         var known = Guide?.Edges;
 
+        var started = Stopwatch.GetTimestamp();
         var random = new Random(corpus.Length + Inputs);
         for (var i = 0; i < Inputs; i++)
         {
@@ -49,7 +51,7 @@ internal static class Fuzzer
         }
 
         var led = Guide is null ? "" : string.Create(CultureInfo.InvariantCulture, $"; {Guide.Edges:N0} edges, {known:N0} of them by the seeds alone; {seeds.Count - kept} inputs led further");
-        TestContext.Current.TestOutputHelper?.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{corpus}: {Inputs:N0} inputs from {kept} seeds{led}"));
+        TestContext.Current.TestOutputHelper?.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{corpus}: {Inputs:N0} inputs from {kept} seeds, {Inputs / Stopwatch.GetElapsedTime(started).TotalSeconds:N0} a second{led}"));
     }
 
     /// <summary>The same for a parser of text, a character a byte.</summary>

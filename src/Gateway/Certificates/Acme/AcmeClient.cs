@@ -4,7 +4,6 @@ using System.Net;
 using System.Net.Http.Headers;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
-using System.Text.Json;
 using System.Text.Json.Nodes;
 
 namespace Gateway.Certificates.Acme;
@@ -17,9 +16,6 @@ internal sealed class AcmeClient(HttpClient http, Uri directoryUrl, AccountKey k
 
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(200);
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(10);
-
-    /// <summary>However long a server asks to wait.</summary>
-    private static readonly TimeSpan LongestRetryAfter = TimeSpan.FromDays(7);
 
     // The newest first: old ones run out.
     private readonly ConcurrentStack<string> _nonces = new();
@@ -37,7 +33,7 @@ internal sealed class AcmeClient(HttpClient http, Uri directoryUrl, AccountKey k
         if (_directory is null)
         {
             using var answer = await SendAsync(() => new HttpRequestMessage(HttpMethod.Get, directoryUrl), cancellationToken);
-            _directory = Read<AcmeDirectory>(answer);
+            _directory = answer.Read<AcmeDirectory>();
         }
 
         return _directory;
@@ -68,7 +64,7 @@ internal sealed class AcmeClient(HttpClient http, Uri directoryUrl, AccountKey k
 
         _account = null;
         using var answer = await PostAsync(directory.NewAccount, account, cancellationToken);
-        return _account = Location(answer).AbsoluteUri;
+        return _account = answer.Location().AbsoluteUri;
     }
 
     /// <summary>Orders a certificate (RFC 8555 section 7.4).</summary>
@@ -99,13 +95,13 @@ internal sealed class AcmeClient(HttpClient http, Uri directoryUrl, AccountKey k
         }
 
         using var answer = await PostAsync(directory.NewOrder, order, cancellationToken);
-        return (Location(answer), Read<AcmeOrder>(answer));
+        return (answer.Location(), answer.Read<AcmeOrder>());
     }
 
     public async Task<AcmeAuthorization> GetAuthorizationAsync(Uri url, CancellationToken cancellationToken)
     {
         using var answer = await PostAsync(url, null, cancellationToken);
-        return Read<AcmeAuthorization>(answer);
+        return answer.Read<AcmeAuthorization>();
     }
 
     /// <summary>Says that a challenge can be checked now (RFC 8555 section 7.5.1).</summary>
@@ -136,7 +132,7 @@ internal sealed class AcmeClient(HttpClient http, Uri directoryUrl, AccountKey k
         }
 
         using var answer = await PostAsync(order.Certificate, null, cancellationToken, "application/pem-certificate-chain");
-        return Encoding.ASCII.GetString(await answer.Content.ReadAsByteArrayAsync(cancellationToken));
+        return Encoding.ASCII.GetString(await answer.Message.Content.ReadAsByteArrayAsync(cancellationToken));
     }
 
     /// <summary>Revokes a certificate (RFC 8555 section 7.6).</summary>
@@ -161,10 +157,7 @@ internal sealed class AcmeClient(HttpClient http, Uri directoryUrl, AccountKey k
 
         var url = new Uri($"{directory.RenewalInfo.AbsoluteUri.TrimEnd('/')}/{id}");
         using var answer = await SendAsync(() => new HttpRequestMessage(HttpMethod.Get, url), cancellationToken);
-        var window = Read<AcmeRenewalInfo>(answer).SuggestedWindow;
-        return window.End > window.Start
-            ? (window, RetryAfter(answer))
-            : throw new AcmeException(AcmeException.Garbage, $"{url} suggests a renewal between {window.Start:u} and {window.End:u}, which is no window.");
+        return (answer.Window(), answer.RetryAfter(time.GetUtcNow()));
     }
 
     // RFC 9773 section 4.1: the authority key identifier and the serial number.
@@ -178,18 +171,18 @@ internal sealed class AcmeClient(HttpClient http, Uri directoryUrl, AccountKey k
         for (var pause = FirstPause; ; pause = pause * 2 < LongestPause ? pause * 2 : LongestPause)
         {
             using var answer = await PostAsync(url, null, cancellationToken);
-            var resource = Read<T>(answer);
+            var resource = answer.Read<T>();
             if (isDone(resource))
             {
                 return resource;
             }
 
-            await Task.Delay(RetryAfter(answer) is { } asked && asked > pause ? asked : pause, time, cancellationToken);
+            await Task.Delay(answer.RetryAfter(time.GetUtcNow()) is { } asked && asked > pause ? asked : pause, time, cancellationToken);
         }
     }
 
     // A question (POST-as-GET) is repeated when the server stumbles; an action is not.
-    private async Task<HttpResponseMessage> PostAsync(Uri url, JsonNode? payload, CancellationToken cancellationToken, string accept = "application/json")
+    private async Task<AcmeAnswer> PostAsync(Uri url, JsonNode? payload, CancellationToken cancellationToken, string accept = "application/json")
     {
         var badNonces = 0;
         for (var attempt = 1; ;)
@@ -233,13 +226,13 @@ internal sealed class AcmeClient(HttpClient http, Uri directoryUrl, AccountKey k
         return _nonces.TryPop(out nonce) ? nonce : throw new AcmeException(AcmeException.Garbage, $"{directory.NewNonce} gives no Replay-Nonce.");
     }
 
-    private async Task<HttpResponseMessage> SendAsync(Func<HttpRequestMessage> create, CancellationToken cancellationToken)
+    private async Task<AcmeAnswer> SendAsync(Func<HttpRequestMessage> create, CancellationToken cancellationToken)
     {
         using var request = create();
-        HttpResponseMessage answer;
+        AcmeAnswer answer;
         try
         {
-            answer = await http.SendAsync(request, HttpCompletionOption.ResponseContentRead, cancellationToken);
+            answer = new AcmeAnswer(request.RequestUri!, await http.SendAsync(request, HttpCompletionOption.ResponseContentRead, cancellationToken));
         }
         catch (HttpRequestException exception)
         {
@@ -252,66 +245,17 @@ internal sealed class AcmeClient(HttpClient http, Uri directoryUrl, AccountKey k
             throw new AcmeException(AcmeException.Slow, $"{request.RequestUri} did not answer within {http.Timeout.TotalSeconds:0.#} s.", inner: exception);
         }
 
-        if (answer.Headers.TryGetValues("Replay-Nonce", out var nonces))
+        if (answer.Message.Headers.TryGetValues("Replay-Nonce", out var nonces))
         {
             _nonces.Push(nonces.First());
         }
 
-        if (answer.IsSuccessStatusCode)
+        if (answer.Refusal(time.GetUtcNow()) is { } refusal)
         {
-            return answer;
+            answer.Dispose();
+            throw refusal;
         }
 
-        using (answer)
-        {
-            throw Explain(request.RequestUri!, answer);
-        }
-    }
-
-    private AcmeException Explain(Uri url, HttpResponseMessage answer)
-    {
-        AcmeProblem? problem = null;
-        if (answer.Content.Headers.ContentType?.MediaType is "application/problem+json" or "application/json")
-        {
-            try
-            {
-                problem = JsonSerializer.Deserialize<AcmeProblem>(answer.Content.ReadAsStream(), AcmeJson.Options);
-            }
-            catch (JsonException)
-            {
-                // The status says enough.
-            }
-        }
-
-        var word = problem?.Type is null
-            ? answer.StatusCode == HttpStatusCode.TooManyRequests ? "rateLimited" : (int)answer.StatusCode >= 500 ? "serverInternal" : $"http{(int)answer.StatusCode}"
-            : problem.Word;
-        return new AcmeException(word, $"{url} answered {(int)answer.StatusCode}{(problem?.Type is null ? "" : $", {problem}")}", RetryAfter(answer));
-    }
-
-    private T Read<T>(HttpResponseMessage answer)
-    {
-        try
-        {
-            return JsonSerializer.Deserialize<T>(answer.Content.ReadAsStream(), AcmeJson.Options) ?? throw new JsonException("null");
-        }
-        catch (Exception exception) when (exception is JsonException or NotSupportedException)
-        {
-            throw new AcmeException(AcmeException.Garbage, $"{answer.RequestMessage?.RequestUri ?? directoryUrl} answered {(int)answer.StatusCode} with something that is no ACME: {exception.Message}", inner: exception);
-        }
-    }
-
-    private Uri Location(HttpResponseMessage answer) =>
-        answer.Headers.Location is { IsAbsoluteUri: true } location ? location : throw new AcmeException(AcmeException.Garbage, $"{directoryUrl} gives no Location.");
-
-    private TimeSpan? RetryAfter(HttpResponseMessage answer)
-    {
-        TimeSpan? asked = answer.Headers.RetryAfter switch
-        {
-            { Delta: { } delta } => delta,
-            { Date: { } date } when date > time.GetUtcNow() => date - time.GetUtcNow(),
-            _ => null,
-        };
-        return asked > LongestRetryAfter ? LongestRetryAfter : asked;
+        return answer;
     }
 }
