@@ -19,6 +19,23 @@ internal static class Eventually
         }
     }
 
+    /// <summary>Waits until a figure stays as it is for half a second.</summary>
+    public static async Task StillAsync(Func<long> figure, string what)
+    {
+        var (last, since) = (figure(), Stopwatch.GetTimestamp());
+        await TrueAsync(
+            () =>
+            {
+                if (figure() is var now && now != last)
+                {
+                    (last, since) = (now, Stopwatch.GetTimestamp());
+                }
+
+                return Stopwatch.GetElapsedTime(since) > TimeSpan.FromSeconds(0.5);
+            },
+            what);
+    }
+
     /// <summary>The task's result, or a failure that names what did not come.</summary>
     public static async Task<T> ResultAsync<T>(Task<T> task, string what)
     {
