@@ -14,8 +14,9 @@ namespace Gateway.Edge;
 /// <param name="visitorFields">What the device is told of the visitor.</param>
 /// <param name="hosts">The hosts of the gateway.</param>
 /// <param name="deadline">The limit for the head of the answer.</param>
+/// <param name="backlog">Watches the exchange on this node.</param>
 /// <param name="hop">The device, when the request goes to another node that has its tunnel.</param>
-internal sealed class DeviceTransformer(VisitorFields visitorFields, HostNames hosts, ResponseDeadline deadline, DeviceUuid? hop) : EdgeTransformer
+internal sealed class DeviceTransformer(VisitorFields visitorFields, HostNames hosts, ResponseDeadline deadline, Backlogs.ExchangeBacklog backlog, DeviceUuid? hop) : EdgeTransformer
 {
     public override async ValueTask TransformRequestAsync(
         HttpContext httpContext, HttpRequestMessage proxyRequest, string destinationPrefix, CancellationToken cancellationToken)
@@ -45,6 +46,13 @@ internal sealed class DeviceTransformer(VisitorFields visitorFields, HostNames h
 
         deadline.Meet();
         AnsweredAt = System.Diagnostics.Stopwatch.GetTimestamp();
+        if (backlog.IsGivenUp)
+        {
+            // What comes now is the answer to an exchange that was cut off, whoever gives it.
+            Failure = Failure.DeviceBusy;
+            return false;
+        }
+
         if (proxyResponse.Headers.NonValidated.TryGetValues(ProxyStatus, out var status)
             && (AgentFailure(status.ToString()) ?? NodeFailure(status.ToString())) is { } failure)
         {

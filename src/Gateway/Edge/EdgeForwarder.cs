@@ -58,11 +58,11 @@ internal sealed partial class EdgeForwarder(
         {
             case RouteResult.Local { Tunnel: var tunnel }:
                 return await SendAsync(
-                    context, uuid, Span.Tunnel(tunnel), tunnel.Client.Invoker, TunnelClient.DestinationPrefix, new DeviceTransformer(visitorFields, hosts, deadline, null), backlog, deadline, publicUrlClosed);
+                    context, uuid, Span.Tunnel(tunnel), tunnel.Client.Invoker, TunnelClient.DestinationPrefix, new DeviceTransformer(visitorFields, hosts, deadline, backlog, null), backlog, deadline, publicUrlClosed);
             case RouteResult.Remote { Node: var node }:
                 metrics.Hopped();
                 var attempt = await SendAsync(
-                    context, uuid, Span.Hop(node), peers.For(node), NodeClients.DestinationPrefix, new DeviceTransformer(visitorFields, hosts, deadline, uuid), backlog, deadline, publicUrlClosed);
+                    context, uuid, Span.Hop(node), peers.For(node), NodeClients.DestinationPrefix, new DeviceTransformer(visitorFields, hosts, deadline, backlog, uuid), backlog, deadline, publicUrlClosed);
                 if (attempt.Failure?.Reason == Failure.NodeUnreachable.Reason)
                 {
                     nodes.MarkUnreachable(node);

@@ -37,9 +37,8 @@ internal sealed class HopTransformer(Backlogs.ExchangeBacklog backlog) : EdgeTra
     public override async ValueTask<bool> TransformResponseAsync(
         HttpContext httpContext, HttpResponseMessage? proxyResponse, CancellationToken cancellationToken)
     {
-        // The agent of an exchange that this node has given up sees no more than that it is gone; the first node does not know why.
-        if (backlog.IsGivenUp && proxyResponse?.Headers.NonValidated.TryGetValues(ProxyStatus, out var status) == true
-            && status.ToString().StartsWith(AgentError, StringComparison.Ordinal))
+        // What comes now is the answer to an exchange that this node has cut off; the first node does not know that.
+        if (proxyResponse is not null && backlog.IsGivenUp)
         {
             Failure = Failure.DeviceBusy;
             return false;
