@@ -81,12 +81,13 @@ internal sealed class DeviceTransformer(VisitorFields visitorFields, HostNames h
     /// <summary>Reads <c>gateway-agent; error=connection_refused</c>; null when the agent does not speak for itself.</summary>
     private static Failure? AgentFailure(string proxyStatus)
     {
-        if (!proxyStatus.StartsWith(AgentError, StringComparison.Ordinal))
+        const string marker = $"{TunnelProtocol.AgentProxyName}; error=";
+        if (!proxyStatus.StartsWith(marker, StringComparison.Ordinal))
         {
             return null;
         }
 
-        return proxyStatus[AgentError.Length..] switch
+        return proxyStatus[marker.Length..] switch
         {
             "connection_refused" => Failure.NothingListens,
             "connection_timeout" => Failure.DeviceUnreachable,

@@ -1,6 +1,5 @@
 using Gateway.Cluster;
 using Tunnel.Forwarding;
-using Tunnel.Protocol;
 
 namespace Gateway.Edge;
 
@@ -8,9 +7,6 @@ namespace Gateway.Edge;
 internal abstract class EdgeTransformer : TransparentTransformer
 {
     protected const string ProxyStatus = "Proxy-Status";
-
-    /// <summary>What <see cref="ProxyStatus"/> begins with when the agent speaks for itself; the error follows.</summary>
-    protected const string AgentError = $"{TunnelProtocol.AgentProxyName}; error=";
 
     /// <summary>Set when the answer is none of the application.</summary>
     public Failure? Failure { get; protected set; }
