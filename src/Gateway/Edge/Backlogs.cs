@@ -1,10 +1,12 @@
 using System.IO.Pipelines;
 using Gateway.Limits;
 using Gateway.Listeners;
+using Gateway.Listeners.Http2;
 using Gateway.Telemetry;
 using Gateway.Tunnels;
 using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Server.Kestrel.Core.Features;
 using Microsoft.Extensions.Options;
 using Tunnel.Forwarding;
 
@@ -22,11 +24,20 @@ internal sealed class Backlogs
     // The same for a request, with what the server keeps of it until it is read.
     private const int RequestBytes = 1024 * 1024 + ForwardingBytes;
 
+    // What the server keeps of a response that is complete, and the exchange itself.
+    private const int LastBytes = 16 * 1024;
+
+    // The most that the gateway's own answers keep waiting, whoever they are for.
+    private const long OwnBytes = 16 * 1024 * 1024;
+
     private readonly long _limit;
     private readonly long _responseBytes;
     private readonly TimeSpan _patience;
     private readonly GatewayMetrics _metrics;
     private readonly TimeProvider _time;
+
+    // The gateway's own answers: those to nobody's device, too.
+    private readonly DeviceBacklog _own = new();
     private long _held;
 
     public Backlogs(IOptions<LimitOptions> limits, IOptions<TunnelOptions> tunnels, IOptions<ListenerOptions> listen, GatewayMetrics metrics, TimeProvider time)
@@ -43,14 +54,17 @@ internal sealed class Backlogs
     /// <param name="device">The device's use of this node.</param>
     public ExchangeBacklog Watch(HttpContext context, DeviceUse device) => new(this, context, device.Backlog);
 
+    /// <summary>Watches an answer of the gateway itself until disposed of.</summary>
+    public ExchangeBacklog Watch(HttpContext context) => new(this, context, _own);
+
     private void Begin(DeviceBacklog device, WaitingPart part)
     {
         Interlocked.Add(ref _held, part.Bytes);
         device.Add(part);
-        while (device.TakeSurplus(_limit) is { } longest)
+        while (device.TakeSurplus(device == _own ? OwnBytes : _limit) is { } longest)
         {
             Interlocked.Add(ref _held, -longest.Bytes);
-            _metrics.Refused(GatewayMetrics.Limit.DeviceBuffered);
+            _metrics.Refused(device == _own ? GatewayMetrics.Limit.VisitorStalled : GatewayMetrics.Limit.DeviceBuffered);
             longest.GiveUp();
         }
     }
@@ -101,6 +115,50 @@ internal sealed class Backlogs
             if (_givenUp is { } givenUp)
             {
                 deadline.EndWith(givenUp.Token);
+            }
+        }
+
+        /// <summary>
+        /// Waits until the response, which is complete, has left: only then the request is not in flight any more. Over HTTP/1.1 no more of it
+        /// waits than the connection has buffers for; over HTTP/2 it may be hundreds on each connection.
+        /// </summary>
+        public async ValueTask LeaveAsync()
+        {
+            if (_context.Features.Get<OpenStreams>() is not { } streams || _context.RequestAborted.IsCancellationRequested)
+            {
+                return;
+            }
+
+            await _inner.CompleteAsync();
+            var stream = _context.Features.GetRequiredFeature<IHttp2StreamIdFeature>().StreamId;
+            if (!streams.IsOpen(stream))
+            {
+                return;
+            }
+
+            // As a rule the server writes it now, and nothing has to be counted.
+            await Task.Yield();
+            var ended = streams.WhenEndedAsync(stream);
+            if (ended.IsCompleted)
+            {
+                return;
+            }
+
+            IBacklog backlog = this;
+            var givenUp = Prepare();
+            _response = new WaitingPart(LastBytes, () => _ = givenUp.CancelAsync());
+            backlog.ResponseWaits();
+            try
+            {
+                await ended.WaitAsync(givenUp.Token);
+            }
+            catch (OperationCanceledException)
+            {
+                _context.Abort();
+            }
+            finally
+            {
+                backlog.ResponseTaken();
             }
         }
 

@@ -37,7 +37,13 @@ internal sealed class EdgeMiddleware(
         if ((admission.Refusal ?? await TryServeAsync(context, isWebSocket)) is { } failure && !context.RequestAborted.IsCancellationRequested)
         {
             // 6. Every failure has a name.
+            var isCutOff = context.Response.HasStarted;
+            using var backlog = backlogs.Watch(context);
             await FailureResponse.WriteAsync(context, failure, metrics);
+            if (!isCutOff)
+            {
+                await backlog.LeaveAsync();
+            }
         }
     }
 
@@ -99,6 +105,11 @@ internal sealed class EdgeMiddleware(
             var started = time.GetTimestamp();
             var failure = await ForwardAsync(context, uuid, entry, known, backlog);
             activity.Visited(uuid, context, failure?.Status ?? context.Response.StatusCode, failure?.Reason, started);
+            if (failure is null)
+            {
+                await backlog.LeaveAsync();
+            }
+
             return failure;
         }
         finally

@@ -20,10 +20,11 @@ internal abstract class ObservingReader(PipeReader inner) : PipeReader
     /// <param name="connection">The connection.</param>
     /// <param name="observe">Makes the observer of the connection's input.</param>
     /// <param name="next">The server.</param>
-    public static async Task InsertAsync(ConnectionContext connection, Func<PipeReader, ObservingReader> observe, ConnectionDelegate next)
+    /// <param name="sent">Is shown what the server sends, in order; null for nobody.</param>
+    public static async Task InsertAsync(ConnectionContext connection, Func<PipeReader, ObservingReader> observe, ConnectionDelegate next, ByteObserver? sent = null)
     {
         var transport = connection.Transport;
-        connection.Transport = new ObservedTransport(observe(transport.Input), transport.Output);
+        connection.Transport = new ObservedTransport(observe(transport.Input), sent is null ? transport.Output : new ObservingWriter(transport.Output, sent));
         try
         {
             await next(connection);

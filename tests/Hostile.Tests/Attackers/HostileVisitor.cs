@@ -29,7 +29,8 @@ internal sealed class HostileVisitor(string address, int httpPort, int httpsPort
         ["openings of windows"] = static (visitor, time) => visitor.FramesAsync(Frame.WindowUpdate, 0, 0, Http2Writer.Number(1), reading: true, time),
         ["frames of no known type"] = static (visitor, time) => visitor.FramesAsync(0xfa, 0, 0, [], reading: true, time),
         ["empty DATA"] = static (visitor, time) => visitor.EmptyDataAsync(time),
-        ["windows that stay closed"] = static (visitor, time) => visitor.ClosedWindowsAsync(time),
+        ["windows that stay closed"] = static (visitor, time) => visitor.ClosedWindowsAsync("/large", time),
+        ["windows that stay closed, small answers"] = static (visitor, time) => visitor.ManyClosedWindowsAsync(time),
         ["a bomb of compressed fields"] = static (visitor, time) => visitor.FieldBombAsync(time),
         ["heads that come byte by byte"] = static (visitor, time) => visitor.SlowAsync(static _ => "GET / HTTP/1.1\r\nX-Slow: "u8.ToArray(), time),
         ["contents that come byte by byte"] = static (visitor, time) => visitor.SlowAsync(
@@ -109,13 +110,38 @@ internal sealed class HostileVisitor(string address, int httpPort, int httpsPort
         return flood;
     }
 
-    private async Task<Flood> ClosedWindowsAsync(CancellationToken time)
+    private async Task<Flood> ClosedWindowsAsync(string path, CancellationToken time)
+    {
+        var flood = await AskWithClosedWindowsAsync(path, 100, time);
+        await flood.StayAsync(time);
+        return flood;
+    }
+
+    // As many answers on each connection as the server lets them be; each is complete for the gateway at once.
+    private async Task<Flood> ManyClosedWindowsAsync(CancellationToken time)
+    {
+        var first = await AskWithClosedWindowsAsync("/", 250, time);
+        var others = new List<Flood>();
+        for (var i = 0; i < 40 && !time.IsCancellationRequested; i++)
+        {
+            others.Add(await AskWithClosedWindowsAsync("/", 250, time));
+        }
+
+        await first.StayAsync(time);
+        foreach (var other in others)
+        {
+            await other.DisposeAsync();
+        }
+
+        return first;
+    }
+
+    private async Task<Flood> AskWithClosedWindowsAsync(string path, int times, CancellationToken time)
     {
         var flood = (await OpenHttp2Async(time)).Reading();
         await flood.SendAsync(Http2Writer.Frame(Frame.Settings, 0, 0, Http2Writer.Setting(4, 0)), time);
-        var head = Http2Writer.Fields(Head("GET", "/large"));
-        await flood.SendAsync(Http2Writer.Repeat(100, i => Http2Writer.Frame(Frame.Headers, Frame.EndStream | Frame.EndHeaders, 1 + (2 * i), head)), time);
-        await flood.StayAsync(time);
+        var head = Http2Writer.Fields(Head("GET", path));
+        await flood.SendAsync(Http2Writer.Repeat(times, i => Http2Writer.Frame(Frame.Headers, Frame.EndStream | Frame.EndHeaders, 1 + (2 * i), head)), time);
         return flood;
     }
 

@@ -11,7 +11,8 @@ namespace Gateway.Listeners.Http2;
 /// <param name="idle">Frames that bring nothing.</param>
 /// <param name="windows">Openings of windows.</param>
 /// <param name="time">The clock of both.</param>
-internal sealed class FrameBudget(PaceLimit idle, PaceLimit windows, TimeProvider time)
+/// <param name="streams">Is told of streams that begin, and that are reset.</param>
+internal sealed class FrameBudget(PaceLimit idle, PaceLimit windows, TimeProvider time, OpenStreams? streams = null)
 {
     /// <summary>Openings of windows for each idle frame: two for each 16 KiB of an answer are usual.</summary>
     internal const int WindowUpdatesPerIdleFrame = 50;
@@ -19,7 +20,7 @@ internal sealed class FrameBudget(PaceLimit idle, PaceLimit windows, TimeProvide
     /// <summary>The client's preface (RFC 9113 section 3.4).</summary>
     private const int Preface = 24;
 
-    private const byte Data = 0x0, Headers = 0x1, WindowUpdate = 0x8, Continuation = 0x9;
+    private const byte Data = 0x0, Headers = 0x1, ResetStream = 0x3, WindowUpdate = 0x8, Continuation = 0x9;
     private const byte EndStream = 0x1;
 
     private FrameHeads _heads = new(Preface);
@@ -31,6 +32,15 @@ internal sealed class FrameBudget(PaceLimit idle, PaceLimit windows, TimeProvide
     {
         while (_heads.TryRead(ref bytes, out var frame))
         {
+            if (frame.Type == Headers)
+            {
+                streams?.Begin(frame.StreamId);
+            }
+            else if (frame.Type == ResetStream)
+            {
+                streams?.End(frame.StreamId);
+            }
+
             var allowed = frame.Type switch
             {
                 Data => frame.Length > 0 || (frame.Flags & EndStream) != 0 || _idle.TryTake(idle, time.GetTimestamp()),

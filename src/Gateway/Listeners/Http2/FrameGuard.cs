@@ -6,7 +6,7 @@ using Microsoft.Extensions.Options;
 
 namespace Gateway.Listeners.Http2;
 
-/// <summary>Ends visitors' connections of HTTP/2 that are flooded with frames (<see cref="FrameBudget"/>).</summary>
+/// <summary>Ends visitors' connections of HTTP/2 that are flooded with frames (<see cref="FrameBudget"/>), and knows which of their streams are open.</summary>
 internal sealed class FrameGuard
 {
     private static readonly TimeSpan Second = TimeSpan.FromSeconds(1);
@@ -25,12 +25,20 @@ internal sealed class FrameGuard
         _windows = PaceLimit.Of(perSecond * FrameBudget.WindowUpdatesPerIdleFrame, Second, Burst, time);
     }
 
-    /// <summary>Watches a connection, unless it is none of HTTP/2 or its client has no limits.</summary>
+    /// <summary>Watches a visitor's connection of HTTP/2. Who has no limits floods nobody.</summary>
     public Task GuardAsync(ConnectionContext connection, ConnectionDelegate next) =>
-        connection.IsHttp2() && _idle.Interval > 0 && connection.Features.Get<ConnectionUse>() is { Visitor: not null } ? WatchAsync(connection, next) : next(connection);
+        connection.IsHttp2() && connection.Features.Get<ConnectionUse>() is { } use ? WatchAsync(connection, use, next) : next(connection);
 
-    private Task WatchAsync(ConnectionContext connection, ConnectionDelegate next) =>
-        ObservingReader.InsertAsync(connection, input => new WatchedReader(connection, input, new FrameBudget(_idle, _windows, _time), _connections), next);
+    private async Task WatchAsync(ConnectionContext connection, ConnectionUse use, ConnectionDelegate next)
+    {
+        var streams = new OpenStreams();
+        connection.Features.Set(streams);
+        var frames = use.Visitor is null ? new FrameBudget(default, default, _time, streams) : new FrameBudget(_idle, _windows, _time, streams);
+
+        // Not when the server is done with the connection: it waits for the requests, and they for their streams.
+        await using var closed = connection.ConnectionClosed.UnsafeRegister(static streams => ((OpenStreams)streams!).Close(), streams);
+        await ObservingReader.InsertAsync(connection, input => new WatchedReader(connection, input, frames, _connections), next, streams.Send);
+    }
 
     private sealed class WatchedReader(ConnectionContext connection, PipeReader inner, FrameBudget frames, ConnectionBudget connections) : ObservingReader(inner)
     {

@@ -5,7 +5,7 @@ namespace Tunnel.Protocol.GatewaySide;
 
 /// <summary>The head of a frame of HTTP/2 (RFC 9113 section 4.1).</summary>
 [StructLayout(LayoutKind.Auto)]
-internal readonly record struct FrameHead(int Length, byte Type, byte Flags);
+internal readonly record struct FrameHead(int Length, byte Type, byte Flags, int StreamId);
 
 /// <summary>Finds the heads of frames in a stream of bytes, however it is cut.</summary>
 /// <param name="preface">Bytes before the first frame.</param>
@@ -40,7 +40,7 @@ internal struct FrameHeads(int preface)
 
         _filled = 0;
         _skip = all[0] << 16 | all[1] << 8 | all[2];
-        head = new FrameHead(_skip, all[3], all[4]);
+        head = new FrameHead(_skip, all[3], all[4], (all[5] & 0x7f) << 24 | all[6] << 16 | all[7] << 8 | all[8]);
         return true;
     }
 
