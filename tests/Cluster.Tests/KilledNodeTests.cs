@@ -8,17 +8,8 @@ namespace Gateway.Tests;
 /// <summary>Nodes as processes, one of which is killed without a word.</summary>
 public sealed class KilledNodeTests
 {
-    private static async Task<GatewayProcess[]> StartAsync(RedisServer redis, int count)
-    {
-        var nodes = new GatewayProcess[count];
-        for (var i = 0; i < count; i++)
-        {
-            nodes[i] = await GatewayProcess.StartAsync(
-                null, $"Storage:Redis={redis.ConnectionString}", $"Cluster:Node=node-{i}", $"Cluster:Listen=127.0.0.1:{RedisServer.FreePort()}", $"Cluster:Secret={TestCluster.Secret}", "Cluster:Heartbeat=00:00:00.500");
-        }
-
-        return nodes;
-    }
+    private static Task<GatewayProcess> StartAsync(RedisServer redis, int number) => GatewayProcess.StartAsync(
+        null, $"Storage:Redis={redis.ConnectionString}", $"Cluster:Node=node-{number}", $"Cluster:Listen=127.0.0.1:{RedisServer.FreePort()}", $"Cluster:Secret={TestCluster.Secret}", "Cluster:Heartbeat=00:00:00.500");
 
     [Theory]
     [InlineData(1)]
@@ -27,7 +18,10 @@ public sealed class KilledNodeTests
     {
         await using var app = await TestApp.StartAsync(static context => context.Response.WriteAsync("here"));
         await using var redis = await RedisServer.StartAsync();
-        var nodes = await StartAsync(redis, 3);
+        await using var first = await StartAsync(redis, 0);
+        await using var second = await StartAsync(redis, 1);
+        await using var third = await StartAsync(redis, 2);
+        GatewayProcess[] nodes = [first, second, third];
         await using var balancer = new Balancer(nodes.Select(static node => node.Port));
         var device = await nodes[0].AddDeviceAsync();
         await using var agent = await TestAgent.StartAsync(new Uri($"http://tunnel.localhost:{balancer.Port}"), device, app.Url, connections);
@@ -53,9 +47,5 @@ public sealed class KilledNodeTests
         }
 
         Assert.All(answers, static status => Assert.Equal(HttpStatusCode.OK, status));
-        foreach (var node in nodes)
-        {
-            await node.DisposeAsync();
-        }
     }
 }

@@ -50,8 +50,16 @@ internal sealed class GatewayProcess : IAsyncDisposable
             : [$"Storage:DataDirectory={Path.Combine(folder.FullName, "data")}"]);
         all.AddRange(settings);
         var gateway = new GatewayProcess(folder, [.. network?.Enter ?? []], [.. all.SelectMany(static setting => new[] { "--set", setting })], port, admin) { _environment = environment };
-        await gateway.RestartAsync();
-        return gateway;
+        try
+        {
+            await gateway.RestartAsync();
+            return gateway;
+        }
+        catch
+        {
+            await gateway.DisposeAsync();
+            throw;
+        }
     }
 
     /// <summary>Starts the process, anew if there was one.</summary>

@@ -1,3 +1,4 @@
+using Gateway.Tests.Attackers;
 using Gateway.Tests.Harness;
 using Microsoft.AspNetCore.Http;
 
@@ -81,6 +82,50 @@ public sealed class SlowTests
         Assert.NotEqual(200, await end is { Type: Frame.Headers } answered ? answered.Status : 0);
         await quiet.SendAsync(Frame.Data, Frame.EndStream, 1, "at last"u8.ToArray());
         Assert.Equal(200, (await quiet.ReadAsync(Frame.Headers))!.Status);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_device_that_floods_its_tunnel_and_reads_nothing_is_cut_off_whatever_waits_for_it(bool tls)
+    {
+        // The kernel would wait for it as long as this.
+        await using var gateway = await TestGateway.StartAsync(new() { ["Tunnels:DeadAfter"] = "00:10:00", ["Storage:Timeout"] = "00:00:10" });
+        var device = await gateway.AddDeviceAsync();
+        await using var agent = await RawConnection.OpenAsync(tls ? gateway.HttpsPort : gateway.HttpPort, tls, $"tunnel.{TestGateway.Domain}");
+        await agent.SendAsync(Handshakes.Of(device));
+        Assert.StartsWith("HTTP/1.1 101 ", await agent.ReadHeadAsync(), StringComparison.Ordinal);
+
+        // Its windows are as wide as can be: an upload fills every buffer on the way.
+        await agent.Stream.WriteAsync(
+            (byte[])[.. Http2Writer.Frame(Frame.Settings, 0, 0, Http2Writer.Setting(4, 0x7fffffff)), .. Http2Writer.Frame(Frame.WindowUpdate, 0, 0, Http2Writer.Number(0x7fff0000))],
+            TestContext.Current.CancellationToken);
+        await using var visitor = await RawConnection.OpenAsync(gateway.HttpPort);
+        await visitor.SendAsync($"POST / HTTP/1.1\r\nHost: {device.Host}\r\nContent-Length: 1000000000\r\n\r\n");
+        var sent = 0L;
+        var uploading = WriteAsync(visitor.Stream, new byte[64 * 1024], count => Interlocked.Add(ref sent, count));
+        await Eventually.StillAsync(() => Interlocked.Read(ref sent), "nothing moves any more");
+
+        var flooding = WriteAsync(agent.Stream, Http2Writer.Repeat(500, static _ => Http2Writer.Frame(Frame.Ping, 0, 0, new byte[8])), static _ => { });
+        await Eventually.EndsAsync(flooding, "the device is cut off");
+        await Eventually.EndsAsync(uploading, "and its visitor is told");
+    }
+
+    // Writes the same again and again, until nobody takes it any more.
+    private static async Task WriteAsync(Stream stream, byte[] part, Action<int> written)
+    {
+        try
+        {
+            while (true)
+            {
+                await stream.WriteAsync(part);
+                written(part.Length);
+            }
+        }
+        catch (IOException)
+        {
+            // Ended.
+        }
     }
 
     // A byte now and then, until there is an answer.

@@ -222,11 +222,11 @@ internal sealed partial class TunnelEndpoint(
         // Nothing of the request outlives it.
         using (ExecutionContext.SuppressFlow())
         {
-            return HoldAsync(tunnel, right);
+            return HoldAsync(tunnel, right, context.Features.GetRequiredFeature<IConnectionLifetimeFeature>());
         }
     }
 
-    private async Task HoldAsync(DeviceTunnel tunnel, TunnelRight right)
+    private async Task HoldAsync(DeviceTunnel tunnel, TunnelRight right, IConnectionLifetimeFeature connection)
     {
         using var ends = right;
         await using var client = tunnel.Client;
@@ -260,6 +260,11 @@ internal sealed partial class TunnelEndpoint(
             }
 
             LogDown(logger, tunnel.Uuid);
+            if (client.IsBroken)
+            {
+                // Who breaks the rules may not read either, and the server would wait for that before it closes.
+                connection.Abort();
+            }
         }
     }
 

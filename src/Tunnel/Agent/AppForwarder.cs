@@ -41,13 +41,11 @@ internal sealed partial class AppForwarder(
         {
             await AnswerAsync(context, StatusCodes.Status502BadGateway, "http_protocol_error", null, isApplications: true);
         }
-        else if (error is ForwarderError.Request or ForwarderError.RequestTimedOut or ForwarderError.RequestBodyClient or ForwarderError.RequestBodyDestination
-            or ForwarderError.ResponseHeaders or ForwarderError.ResponseBodyDestination
-            && !context.RequestAborted.IsCancellationRequested)
+        else if (error != ForwarderError.None && !context.RequestAborted.IsCancellationRequested && (IsOfApplication(error) || !context.Response.HasStarted))
         {
             var exception = context.GetForwarderErrorFeature()?.Exception;
             var (status, name) = Name(exception);
-            await AnswerAsync(context, status, name, exception, isApplications: error != ForwarderError.RequestBodyClient);
+            await AnswerAsync(context, status, name, exception, isApplications: IsOfApplication(error));
         }
     }
 
@@ -68,6 +66,9 @@ internal sealed partial class AppForwarder(
         using var upload = AppUpload.Create(context, CreateHandler(settings));
         return await forwarder.SendAsync(context, _target, upload, Http11, transformer);
     }
+
+    private static bool IsOfApplication(ForwarderError error) =>
+        error is ForwarderError.Request or ForwarderError.RequestTimedOut or ForwarderError.RequestBodyDestination or ForwarderError.ResponseHeaders or ForwarderError.ResponseBodyDestination;
 
     // RFC 9110 section 9.2.1. An extended CONNECT is a WebSocket's GET by now (RFC 8441 section 5).
     private static bool IsSafe(string method) =>

@@ -23,6 +23,7 @@ public sealed class TunnelClient : IAsyncDisposable
     private readonly Lazy<HttpMessageInvoker> _invoker;
     private int _connected;
     private volatile bool _letGo;
+    private volatile bool _isDisposed;
 
     /// <summary>Takes over the stream that remains after the handshake.</summary>
     /// <param name="stream">The connection to the device.</param>
@@ -47,6 +48,9 @@ public sealed class TunnelClient : IAsyncDisposable
     /// <summary>Whether the tunnel was ended because the device floods it with frames (RFC 9113 section 10.5).</summary>
     public bool IsFlooded => _stream.IsFlooded;
 
+    /// <summary>Whether the tunnel has ended, and not by <see cref="DisposeAsync"/>: the device has ended it, or has broken a rule, or is gone.</summary>
+    public bool IsBroken => _stream.Closed.IsCompleted && !_isDisposed;
+
     /// <summary>Sends requests to the device; use HTTP/2 exactly and URIs that begin with <see cref="DestinationPrefix"/>.</summary>
     public HttpMessageInvoker Invoker => _invoker.Value;
 
@@ -56,6 +60,7 @@ public sealed class TunnelClient : IAsyncDisposable
     /// <summary>Ends the connection and with it every request in flight.</summary>
     public async ValueTask DisposeAsync()
     {
+        _isDisposed = true;
         await _stream.DisposeAsync();
         if (_invoker.IsValueCreated)
         {
