@@ -161,7 +161,7 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
         var watch = new KeyWatch(this, key);
         lock (_lock)
         {
-            (_watches ??= []).Add(watch);
+            (_watches ??= new List<KeyWatch>(1)).Add(watch);
         }
 
         // The key may have been revoked since it was checked.

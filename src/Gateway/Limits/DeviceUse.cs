@@ -6,9 +6,10 @@ internal sealed class DeviceUse
     private int _requests;
     private int _webSockets;
     private Pace _connects;
+    private DeviceBacklog? _backlog;
 
     /// <summary>What waits in memory in its exchanges.</summary>
-    public DeviceBacklog Backlog { get; } = new();
+    public DeviceBacklog Backlog => LazyInitializer.EnsureInitialized(ref _backlog);
 
     /// <summary>One request more; false when the device has as many as it may.</summary>
     public bool TryEnter(LimitOptions.DeviceLimits limits, bool isWebSocket)

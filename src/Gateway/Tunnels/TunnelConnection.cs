@@ -65,6 +65,7 @@ internal sealed class TunnelConnection(ConnectionContext connection, SslStream t
             lock (_heartbeats)
             {
                 _heartbeats.Clear();
+                _heartbeats.TrimExcess();
             }
 
             if (_life is not null)

@@ -151,12 +151,20 @@ internal static class StrictHttp1
         },
         response);
 
-    private static Task GuardAsync(ConnectionContext connection, ConnectionDelegate next)
+    private static async Task GuardAsync(ConnectionContext connection, ConnectionDelegate next)
     {
         var framing = new Http1Framing();
         var feature = new StrictHttp1Feature(framing);
         connection.Features.Set(feature);
-        return ObservingReader.InsertAsync(connection, input => new FramingReader(input, framing, feature), next);
+        try
+        {
+            await ObservingReader.InsertAsync(connection, input => new FramingReader(input, framing, feature), next);
+        }
+        finally
+        {
+            // The connection may go on without HTTP/1.1, and for long: as a tunnel.
+            connection.Features.Set<StrictHttp1Feature>(null);
+        }
     }
 
     private sealed class FramingReader(PipeReader inner, Http1Framing framing, StrictHttp1Feature feature) : ObservingReader(inner)

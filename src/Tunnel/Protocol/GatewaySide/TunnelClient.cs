@@ -20,7 +20,7 @@ public sealed class TunnelClient : IAsyncDisposable
 
     private readonly TunnelStream _stream;
     private readonly TunnelClientOptions _options;
-    private readonly Lazy<HttpMessageInvoker> _invoker;
+    private HttpMessageInvoker? _invoker;
     private int _connected;
     private volatile bool _letGo;
     private volatile bool _isDisposed;
@@ -33,7 +33,6 @@ public sealed class TunnelClient : IAsyncDisposable
     {
         _stream = new TunnelStream(stream, traffic);
         _options = options;
-        _invoker = new Lazy<HttpMessageInvoker>(CreateInvoker);
     }
 
     /// <summary>Completes, without error, when the tunnel has ended: no request can go through it any more.</summary>
@@ -52,7 +51,7 @@ public sealed class TunnelClient : IAsyncDisposable
     public bool IsBroken => _stream.Closed.IsCompleted && !_isDisposed;
 
     /// <summary>Sends requests to the device; use HTTP/2 exactly and URIs that begin with <see cref="DestinationPrefix"/>.</summary>
-    public HttpMessageInvoker Invoker => _invoker.Value;
+    public HttpMessageInvoker Invoker => Volatile.Read(ref _invoker) ?? LazyInitializer.EnsureInitialized(ref _invoker, CreateInvoker);
 
     /// <summary>The bytes of HTTP/2 that have crossed since the last call, to the device and from it.</summary>
     public (long Sent, long Received) TakeTraffic() => _stream.TakeTraffic();
@@ -62,10 +61,7 @@ public sealed class TunnelClient : IAsyncDisposable
     {
         _isDisposed = true;
         await _stream.DisposeAsync();
-        if (_invoker.IsValueCreated)
-        {
-            _invoker.Value.Dispose();
-        }
+        _invoker?.Dispose();
     }
 
     /// <summary>Asks the device to dial another node and then to let this tunnel go.</summary>
