@@ -47,8 +47,8 @@ public sealed class TunnelClient : IAsyncDisposable
     /// <summary>Whether the tunnel was ended because the device floods it with frames (RFC 9113 section 10.5).</summary>
     public bool IsFlooded => _stream.IsFlooded;
 
-    /// <summary>Whether the tunnel has ended, and not by <see cref="DisposeAsync"/>: the device has ended it, or has broken a rule, or is gone.</summary>
-    public bool IsBroken => _stream.Closed.IsCompleted && !_isDisposed;
+    /// <summary>Whether the tunnel has ended, and neither side has ended it in peace: the device has broken a rule, or is gone.</summary>
+    public bool IsBroken => _stream.Closed.IsCompleted && !_stream.HasEnded && !_isDisposed;
 
     /// <summary>Sends requests to the device; use HTTP/2 exactly and URIs that begin with <see cref="DestinationPrefix"/>.</summary>
     public HttpMessageInvoker Invoker => Volatile.Read(ref _invoker) ?? LazyInitializer.EnsureInitialized(ref _invoker, CreateInvoker);

@@ -39,6 +39,9 @@ internal sealed class TunnelStream : Stream
     /// <summary>Completes when no further byte can arrive or leave.</summary>
     public Task Closed => _closed.Task;
 
+    /// <summary>Whether the device has sent its last byte.</summary>
+    public bool HasEnded { get; private set; }
+
     /// <summary>Whether the tunnel was ended because the device floods it with frames.</summary>
     public bool IsFlooded { get; private set; }
 
@@ -68,6 +71,7 @@ internal sealed class TunnelStream : Stream
             Interlocked.Add(ref _received, count);
             if (count == 0 && buffer.Length > 0)
             {
+                HasEnded = true;
                 _closed.TrySetResult();
             }
 
@@ -153,6 +157,7 @@ internal sealed class TunnelStream : Stream
                 _traffic?.AddReceived(count);
                 if (count == 0 || !BeginsWithSettings(_early.AsSpan(0, _earlyEnd)))
                 {
+                    HasEnded = count == 0 && _earlyEnd < _early.Length;
                     _closed.TrySetResult();
                     return;
                 }
