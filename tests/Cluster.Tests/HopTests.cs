@@ -173,7 +173,7 @@ public sealed class HopTests
         await using var cluster = await TestCluster.StartAsync(1, new() { ["Limits:Device:BufferedBytes"] = "2097152" });
         await cluster.AddNodeAsync(new() { ["Limits:Device:BufferedBytes"] = "0" });
         await cluster.KnowEachOtherAsync();
-        await using var app = await TestApp.StartAsync(static context => Task.Delay(Timeout.Infinite, context.RequestAborted));
+        await using var app = await TestApp.StartAsync(static context => TestApp.UntilAbortedAsync(context.RequestAborted));
         List<IAsyncDisposable> owned = [];
         var device = await ConnectAsync(cluster, 0, app.Url, owned);
         using var visitor = cluster[1].CreateVisitor();
@@ -209,7 +209,7 @@ public sealed class HopTests
         {
             await context.Response.WriteAsync("first");
             await context.Response.Body.FlushAsync();
-            await Task.Delay(Timeout.Infinite, context.RequestAborted);
+            await TestApp.UntilAbortedAsync(context.RequestAborted);
         });
         await using var cluster = await TestCluster.StartAsync(2);
         List<IAsyncDisposable> owned = [];

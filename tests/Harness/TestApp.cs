@@ -41,5 +41,11 @@ internal sealed class TestApp : IAsyncDisposable
         return new TestApp(app);
     }
 
+    /// <summary>
+    /// For applications that neither read nor answer: waits for the end of the request, and keeps its connection. Nothing else may hold a
+    /// connection whose buffers are full, and the garbage collector would end it.
+    /// </summary>
+    public static Task UntilAbortedAsync(CancellationToken aborted) => Task.Delay(TimeSpan.FromHours(1), aborted);
+
     public ValueTask DisposeAsync() => _app.DisposeAsync();
 }

@@ -108,7 +108,7 @@ public sealed class StreamingTests(SharedGateway shared)
         {
             await using var registration = context.RequestAborted.Register(() => told.TrySetResult(true));
             Interlocked.Increment(ref arrived);
-            await Task.Delay(Timeout.Infinite, context.RequestAborted);
+            await TestApp.UntilAbortedAsync(context.RequestAborted);
         }));
         using var visitor = gateway.CreateVisitor(version);
 

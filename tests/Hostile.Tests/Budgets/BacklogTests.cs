@@ -96,7 +96,7 @@ public sealed class BacklogTests(ITestOutputHelper output)
     public async Task An_upload_that_a_device_does_not_read_gives_way_to_later_ones_and_says_so()
     {
         await using var gateway = await TestGateway.StartAsync(new() { ["Limits:Device:BufferedBytes"] = "2097152", ["Storage:Timeout"] = "00:00:10" });
-        await using var visit = await Visit.ToAsync(gateway, await TestApp.StartAsync(static context => Task.Delay(Timeout.Infinite, context.RequestAborted)));
+        await using var visit = await Visit.ToAsync(gateway, await TestApp.StartAsync(static context => TestApp.UntilAbortedAsync(context.RequestAborted)));
         await using var other = await Visit.ToAsync(gateway, await TestApp.StartAsync(static context => context.Response.WriteAsync("here")));
         using var visitor = gateway.CreateVisitor();
 

@@ -215,7 +215,7 @@ public sealed class WebSocketBacklogTests(ITestOutputHelper output)
             switch (path)
             {
                 case "/deaf":
-                    await Task.Delay(Timeout.Infinite, stop);
+                    await TestApp.UntilAbortedAsync(stop);
                     break;
                 case "/echo":
                     while (await socket.ReceiveAsync(buffer, stop) is { MessageType: not WebSocketMessageType.Close } heard)
