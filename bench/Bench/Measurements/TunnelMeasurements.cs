@@ -15,9 +15,15 @@ internal static class TunnelMeasurements
     private const int MaxRounds = 3;
 
     private const int VisitedOnce = 2000;
+
+    /// <summary>Of visitors beside: several times what lives is allocated in them, so that the node gives memory back when they are over.</summary>
+    private const int BesideSeconds = 20;
     private const int VisitsPerSecond = 200;
 
     private static readonly TimeSpan Settle = TimeSpan.FromSeconds(10);
+
+    /// <summary>Longer than a node takes to find that it is quiet, and to give memory back.</summary>
+    private static readonly TimeSpan Quiet = TimeSpan.FromSeconds(20);
 
     /// <summary>
     /// So many tunnels in one process, as many as can be made a second: by default a gateway keeps devices' handshakes to a part of
@@ -193,26 +199,27 @@ internal static class TunnelMeasurements
         var devices = await redis.AddDevicesAsync(WarmTunnels + tunnels);
         var simulator = TunnelSimulator.Start(stage, gateway.Https, certificates.AuthorityFile, devices, 1);
         await simulator.DialAsync(WarmTunnels, run.Stopping);
-        await Task.Delay(Settle, run.Stopping);
+        await Task.Delay(Quiet, run.Stopping);
         var empty = ProcFs.ResidentKb(gateway.Process.Id);
 
         run.Say($"{tunnels} tunnels are dialled");
         var dialled = await simulator.DialAsync(tunnels, run.Stopping);
-        await Task.Delay(Settle, run.Stopping);
+        await Task.Delay(Quiet, run.Stopping);
         var full = ProcFs.ResidentKb(gateway.Process.Id);
 
         var (cpu, started) = (ProcFs.CpuMicroseconds([gateway.Process.Id]), Stopwatch.GetTimestamp());
         await Task.Delay(Settle, run.Stopping);
         var idleCpu = (ProcFs.CpuMicroseconds([gateway.Process.Id]) - cpu) / Stopwatch.GetElapsedTime(started).TotalMicroseconds * 100;
 
-        // After this load the heap is as large as visitors make it: what grows further is what is kept.
-        var beside = await Wrk.RunAsync(stage, $"http://127.0.0.1:{gateway.Http}/small", other.Host, 1, 8, run.Options.Seconds);
-        await Task.Delay(Settle, run.Stopping);
+        // Before the visits and after them the garbage collector has the same work, so that what has grown is what they left.
+        var beside = await Wrk.RunAsync(stage, $"http://127.0.0.1:{gateway.Http}/small", other.Host, 1, 8, BesideSeconds);
+        await Task.Delay(Quiet, run.Stopping);
         var unvisited = ProcFs.ResidentKb(gateway.Process.Id);
         var visited = Math.Min(VisitedOnce, tunnels / 2);
         using var visitors = new Visitors();
         var first = await visitors.VisitAsync(devices.Skip(WarmTunnels).Take(visited).Select(device => (gateway.Http, device)), VisitsPerSecond, run.Stopping);
-        await Task.Delay(Settle * 2, run.Stopping);
+        await Wrk.RunAsync(stage, $"http://127.0.0.1:{gateway.Http}/small", other.Host, 1, 8, BesideSeconds);
+        await Task.Delay(Quiet, run.Stopping);
         var quiet = ProcFs.ResidentKb(gateway.Process.Id);
 
         var each = (double)(full - empty) / tunnels;

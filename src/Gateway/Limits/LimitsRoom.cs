@@ -15,6 +15,7 @@ internal static class LimitsRoom
         services.AddSingleton<ConnectionBudget>();
         services.AddSingleton<MemoryWatch>();
         services.AddHostedService(static provider => provider.GetRequiredService<MemoryWatch>());
+        services.AddHostedService<QuietMemory>();
         services.AddSingleton<VisitorBudgets>();
         services.AddHostedService(static provider => provider.GetRequiredService<VisitorBudgets>());
     }

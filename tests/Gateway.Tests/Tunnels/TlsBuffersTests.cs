@@ -1,6 +1,8 @@
 using System.Net;
 using System.Net.Security;
 using System.Net.Sockets;
+using System.Reflection;
+using System.Runtime.InteropServices;
 using System.Security.Cryptography.X509Certificates;
 using Gateway.Tests.Harness;
 using Gateway.Tunnels;
@@ -8,7 +10,7 @@ using Gateway.Tunnels;
 namespace Gateway.Tests.Tunnels;
 
 /// <summary>An update of the platform may move what <see cref="TlsBuffers"/> reaches for: then these tell.</summary>
-public sealed class TlsBuffersTests
+public sealed partial class TlsBuffersTests
 {
     [Fact]
     public async Task A_connection_gives_its_buffers_back_and_goes_on()
@@ -27,8 +29,12 @@ public sealed class TlsBuffersTests
             server.AuthenticateAsServerAsync(new SslServerAuthenticationOptions { ServerCertificateContext = SslStreamCertificateContext.Create(certificate, null) }),
             visitor.AuthenticateAsClientAsync(trusting));
 
+        var ssl = ((SafeHandle)typeof(SslStream).GetField("_securityContext", BindingFlags.NonPublic | BindingFlags.Instance)!.GetValue(server)!).DangerousGetHandle();
+        Assert.True(HeldBy(ReadingEnd(ssl)) > 0 && HeldBy(WritingEnd(ssl)) > 0, "The handshake left nothing behind: then there is nothing to give back.");
+
         Assert.True(TlsBuffers.ReleaseWhenIdle(server), "OpenSSL's mode could not be set.");
 
+        Assert.Equal((0, 0), (HeldBy(ReadingEnd(ssl)), HeldBy(WritingEnd(ssl))));
         foreach (var length in new[] { 1, 100_000, 1 })
         {
             var sent = new byte[length];
@@ -47,4 +53,23 @@ public sealed class TlsBuffersTests
         await reading;
         Assert.Equal(sent, received);
     }
+
+    /// <summary>Bytes of the buffer, <c>max</c> of <c>struct buf_mem_st</c> in openssl/buffer.h.</summary>
+    private static nint HeldBy(nint end)
+    {
+        _ = ControlEnd(end, 115, 0, out var buffer);
+        return Marshal.ReadIntPtr(buffer, 2 * nint.Size);
+    }
+
+    [LibraryImport("libssl.so.3", EntryPoint = "SSL_get_rbio")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static partial nint ReadingEnd(nint ssl);
+
+    [LibraryImport("libssl.so.3", EntryPoint = "SSL_get_wbio")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static partial nint WritingEnd(nint ssl);
+
+    [LibraryImport("libcrypto.so.3", EntryPoint = "BIO_ctrl")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static partial nint ControlEnd(nint end, int command, nint value, out nint pointer);
 }
