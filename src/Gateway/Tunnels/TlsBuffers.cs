@@ -31,23 +31,41 @@ internal static partial class TlsBuffers
     /// <returns>False where the platform does not allow it.</returns>
     public static bool ReleaseWhenIdle(SslStream stream)
     {
-        if (!IsSupported || Handle?.GetValue(stream) is not SafeHandle { IsInvalid: false } handle)
+        var released = false;
+        WithHandle(stream, ssl =>
         {
-            return false;
+            released = (Control(ssl, ControlMode, ReleaseBuffers, 0) & ReleaseBuffers) != 0;
+
+            // Looking for a record that is not there gives the buffer back that the handshake was read with.
+            _ = Peek(ssl, out _, 1);
+            Replace(ReadingEnd(ssl));
+            Replace(WritingEnd(ssl));
+        });
+        return released;
+    }
+
+    /// <summary>
+    /// Gives back what a large body was read through, 22 KB. To be called by whoever reads, between two reads: writing does not touch it.
+    /// </summary>
+    /// <param name="stream">A <see cref="SslStream"/>.</param>
+    public static void ReleaseRead(Stream stream) => WithHandle((SslStream)stream, static ssl => Replace(ReadingEnd(ssl)));
+
+    private static void WithHandle(SslStream stream, Action<nint> action)
+    {
+        if (!IsSupported || Handle?.GetValue(stream) is not SafeHandle { IsInvalid: false, IsClosed: false } handle)
+        {
+            return;
         }
 
         var held = false;
         try
         {
             handle.DangerousAddRef(ref held);
-            var ssl = handle.DangerousGetHandle();
-            var mode = Control(ssl, ControlMode, ReleaseBuffers, 0);
-
-            // Looking for a record that is not there gives the buffer back that the handshake was read with.
-            _ = Peek(ssl, out _, 1);
-            Replace(ReadingEnd(ssl));
-            Replace(WritingEnd(ssl));
-            return (mode & ReleaseBuffers) != 0;
+            action(handle.DangerousGetHandle());
+        }
+        catch (ObjectDisposedException)
+        {
+            // The connection has just ended.
         }
         finally
         {
@@ -58,7 +76,7 @@ internal static partial class TlsBuffers
         }
     }
 
-    /// <summary>A buffer in memory grows to the longest flight of the handshake, and never shrinks: an empty one takes its place.</summary>
+    /// <summary>A buffer in memory grows to the longest record or flight of the handshake, and never shrinks: an empty one takes its place.</summary>
     private static void Replace(nint end)
     {
         if (end == 0 || TypeOf(end) != MemoryType || ControlEnd(end, ControlPending, 0, 0) != 0)

@@ -205,15 +205,12 @@ internal sealed partial class TunnelEndpoint(
         context.Response.Headers.Upgrade = TunnelProtocol.UpgradeToken;
         context.Response.Headers[TunnelProtocol.AlpnHeader] = TunnelProtocol.AlpnHttp2;
         var stream = await context.Features.GetRequiredFeature<IHttpUpgradeFeature>().UpgradeAsync();
-        if (connection?.TryTake() is { } tls)
-        {
-            stream = tls;
-        }
+        var tls = connection?.TryTake();
 
         var tunnel = new DeviceTunnel(
             uuid,
             Guid.NewGuid().ToString("N"),
-            new TunnelClient(stream, options.Value.Http2, traffic),
+            tls is null ? new TunnelClient(stream, options.Value.Http2, traffic) : new TunnelClient(tls, options.Value.Http2, traffic, TlsBuffers.ReleaseRead),
             context.Request.Headers.UserAgent.ToString(),
             context.Connection.RemoteIpAddress,
             time.GetUtcNow(),

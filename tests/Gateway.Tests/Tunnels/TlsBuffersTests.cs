@@ -6,6 +6,8 @@ using System.Runtime.InteropServices;
 using System.Security.Cryptography.X509Certificates;
 using Gateway.Tests.Harness;
 using Gateway.Tunnels;
+using Microsoft.AspNetCore.Http;
+using Tunnel.Protocol.GatewaySide;
 
 namespace Gateway.Tests.Tunnels;
 
@@ -29,7 +31,7 @@ public sealed partial class TlsBuffersTests
             server.AuthenticateAsServerAsync(new SslServerAuthenticationOptions { ServerCertificateContext = SslStreamCertificateContext.Create(certificate, null) }),
             visitor.AuthenticateAsClientAsync(trusting));
 
-        var ssl = ((SafeHandle)typeof(SslStream).GetField("_securityContext", BindingFlags.NonPublic | BindingFlags.Instance)!.GetValue(server)!).DangerousGetHandle();
+        var ssl = HandleOf(server);
         Assert.True(HeldBy(ReadingEnd(ssl)) > 0 && HeldBy(WritingEnd(ssl)) > 0, "The handshake left nothing behind: then there is nothing to give back.");
 
         Assert.True(TlsBuffers.ReleaseWhenIdle(server), "OpenSSL's mode could not be set.");
@@ -42,7 +44,41 @@ public sealed partial class TlsBuffersTests
             await CrossAsync(visitor, server, sent);
             await CrossAsync(server, visitor, sent);
         }
+
+        Assert.True(HeldBy(ReadingEnd(ssl)) > 16 * 1024, "The platform gives back by itself what a large body was read through.");
+        TlsBuffers.ReleaseRead(server);
+        Assert.Equal(0, HeldBy(ReadingEnd(ssl)));
+        await CrossAsync(visitor, server, new byte[100_000]);
     }
+
+    [Fact]
+    public async Task A_tunnel_gives_back_what_a_large_response_was_read_through_and_goes_on()
+    {
+        await using var gateway = await TestGateway.StartAsync();
+        await using var app = await TestApp.StartAsync(static context => context.Response.WriteAsync(new string('x', context.Request.Path == "/large" ? 1_000_000 : 1)));
+        var device = await gateway.AddDeviceAsync();
+        await using var agent = await gateway.ConnectAsync(device, app.Url);
+        using var visitor = gateway.CreateVisitor();
+        var ssl = HandleOf(ConnectionOf(gateway.Tunnels.Find(device.Uuid)!));
+
+        for (var i = 0; i < 3; i++)
+        {
+            Assert.Equal(1_000_000, (await visitor.GetStringAsync(new Uri($"http://{device.Host}/large"))).Length);
+
+            // Small frames follow: of other visits, and of the pings by which a tunnel is kept.
+            await Eventually.TrueAsync(
+                async () => await visitor.GetStringAsync(new Uri($"http://{device.Host}/")) == "x" && HeldBy(ReadingEnd(ssl)) < 4096, "the memory is given back");
+        }
+    }
+
+    private static SslStream ConnectionOf(DeviceTunnel tunnel)
+    {
+        var stream = typeof(TunnelClient).GetField("_stream", BindingFlags.NonPublic | BindingFlags.Instance)!.GetValue(tunnel.Client)!;
+        return (SslStream)stream.GetType().GetField("_inner", BindingFlags.NonPublic | BindingFlags.Instance)!.GetValue(stream)!;
+    }
+
+    private static nint HandleOf(SslStream stream) =>
+        ((SafeHandle)typeof(SslStream).GetField("_securityContext", BindingFlags.NonPublic | BindingFlags.Instance)!.GetValue(stream)!).DangerousGetHandle();
 
     private static async Task CrossAsync(SslStream from, SslStream to, byte[] sent)
     {

@@ -29,9 +29,10 @@ public sealed class TunnelClient : IAsyncDisposable
     /// <param name="stream">The connection to the device.</param>
     /// <param name="options">How HTTP/2 is spoken on it.</param>
     /// <param name="traffic">Counts the bytes, if given.</param>
-    public TunnelClient(Stream stream, TunnelClientOptions options, TunnelTraffic? traffic = null)
+    /// <param name="afterBulk">Told with <paramref name="stream"/>, while nobody reads from it, that much has come and no more does: what was needed for it can be given back.</param>
+    public TunnelClient(Stream stream, TunnelClientOptions options, TunnelTraffic? traffic = null, Action<Stream>? afterBulk = null)
     {
-        _stream = new TunnelStream(stream, traffic);
+        _stream = new TunnelStream(stream, traffic, afterBulk);
         _options = options;
     }
 

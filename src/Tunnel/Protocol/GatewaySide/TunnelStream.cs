@@ -17,22 +17,33 @@ internal sealed class TunnelStream : Stream
     /// <summary>The most bytes that a device may send before the gateway's connection preface.</summary>
     internal const int EarlyBytesLimit = 1024;
 
+    /// <summary>More in one read than frames have that carry no body.</summary>
+    private const int BulkBytes = 4096;
+
+    /// <summary>So few in one read are no rest of a body: a ping, a small response.</summary>
+    private const int QuietBytes = 256;
+
     private readonly Stream _inner;
     private readonly TunnelTraffic? _traffic;
+    private readonly Action<Stream>? _afterBulk;
     private readonly FrameWatch _frames = new();
     private readonly TaskCompletionSource _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private int _isEnding;
     private long _sent;
     private long _received;
     private volatile bool _handedOver;
+    private bool _hasReadBulk;
     private Task? _parked;
     private byte[]? _early;
     private int _earlyStart;
     private int _earlyEnd;
 
-    public TunnelStream(Stream inner, TunnelTraffic? traffic = null)
+    /// <param name="inner">The connection to the device.</param>
+    /// <param name="traffic">Counts the bytes, if given.</param>
+    /// <param name="afterBulk">Told, while nobody reads, that a body has come and no more of it does.</param>
+    public TunnelStream(Stream inner, TunnelTraffic? traffic = null, Action<Stream>? afterBulk = null)
     {
-        (_inner, _traffic) = (inner, traffic);
+        (_inner, _traffic, _afterBulk) = (inner, traffic, afterBulk);
         _parked = ParkAsync();
     }
 
@@ -75,6 +86,7 @@ internal sealed class TunnelStream : Stream
                 _closed.TrySetResult();
             }
 
+            FollowBulk(count);
             return Watched(buffer.Span[..count]);
         }
         catch (Exception) when (!cancellationToken.IsCancellationRequested)
@@ -126,6 +138,19 @@ internal sealed class TunnelStream : Stream
         catch (Exception exception) when (exception is IOException or OperationCanceledException or ObjectDisposedException)
         {
             // It was broken already.
+        }
+    }
+
+    private void FollowBulk(int count)
+    {
+        if (count > BulkBytes)
+        {
+            _hasReadBulk = true;
+        }
+        else if (_hasReadBulk && count is > 0 and <= QuietBytes)
+        {
+            _hasReadBulk = false;
+            _afterBulk?.Invoke(_inner);
         }
     }
 
