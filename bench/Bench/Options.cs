@@ -11,7 +11,7 @@ internal sealed record Options
 
     private static readonly string[] ByDefault = ["small", "one", "big", "idle"];
 
-    public static readonly string[] PeerNames = ["yarp", "nginx", "gateway", "ssh", "openvpn", "pagekite"];
+    public static readonly string[] PeerNames = ["yarp", "nginx", "gateway", "hops", "ssh", "openvpn", "pagekite"];
 
     public const string Usage = """
         Usage: bench/run [options]
@@ -22,7 +22,7 @@ internal sealed record Options
           --only A,B         measurements: small, one, big, newconn, wan, idle, handshakes, cluster, soak
                              (default small, one, big, and idle at --tunnels alone)
           --all              all of them, idle at 1,000, 5,000, 10,000 and 18,000 tunnels
-          --peers X,Y        ways: yarp, nginx, gateway, ssh, openvpn, pagekite (default all; yarp and gateway always take part)
+          --peers X,Y        ways: yarp, nginx, gateway, hops, ssh, openvpn, pagekite (default all; yarp and gateway always take part)
           --rounds N         rounds of each way (default 5)
           --seconds N        length of one measurement (default 5)
           --warmup N         seconds of load before the first round, for each way (default 15)

@@ -26,7 +26,7 @@ public sealed class ReportTests
         Transfer/sec:      4.21MB
         """;
 
-    private static BenchRecord Record() => new()
+    private static BenchRecord Record(params Sample[] further) => new()
     {
         Date = new DateTimeOffset(2026, 1, 2, 3, 4, 5, TimeSpan.Zero),
         Command = "bench/run --only small",
@@ -39,6 +39,7 @@ public sealed class ReportTests
         Samples =
         [
             Small("yarp", 1, 1000, 50), Small("gateway", 1, 700, 40, 30), Small("gateway", 2, 1800, 50, 60), Small("yarp", 2, 2000, 50), Small("yarp", 3, 1500, 50), Small("gateway", 3, 1200, 45, 45),
+            .. further,
         ],
     };
 
@@ -114,6 +115,15 @@ public sealed class ReportTests
         {
             folder.Delete(recursive: true);
         }
+    }
+
+    [Fact]
+    public void Two_plain_hops_are_no_rival_but_what_can_be_reached()
+    {
+        var page = Page.Write([("record.json", Record(Small("hops", 1, 1400, 32, 20), Small("hops", 2, 2000, 50, 40), Small("hops", 3, 2400, 90, 60)))]);
+        Assert.Contains("of two plain hops: requests/s 0.50, the gateway's CPU a request 1.00, the agent's 1.50", page, StringComparison.Ordinal);
+        Assert.DoesNotContain("of hops's", page, StringComparison.Ordinal);
+        Assert.DoesNotContain("two plain hops", Page.Write([("record.json", Record())]), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -9,6 +9,9 @@ internal static class AllPeers
     public const string Yarp = "yarp";
     public const string Gateway = "gateway";
 
+    /// <summary>No rival: what the gateway is built on, without a gateway.</summary>
+    public const string Hops = "hops";
+
     private const string DeviceNetwork = "10.77.1";
     private const string TunnelNetwork = "10.77.2";
     private const int DevicePort = 8080;
@@ -18,6 +21,7 @@ internal static class AllPeers
         new(Yarp, "plain YARP -> application: the limit, for it stands directly on the device's port", [], StartYarpAsync),
         new("nginx", "nginx -> application", [], StartNginxAsync),
         new(Gateway, "gateway -> TLS tunnel -> agent -> application", ["redis-server"], StartGatewayAsync),
+        new(Hops, "plain YARP -> HTTP/2 over TLS -> plain YARP -> application: what two hops of this platform cost without a tunnel, and without anything that a gateway does", [], StartHopsAsync),
         new("ssh", "nginx -> sshd -> `ssh -R` -> application", ["sshd", "ssh", "ssh-keygen"], StartSshAsync),
         new("openvpn", "nginx -> OpenVPN (TCP, its default ciphers) -> application, in two network namespaces: what resin.io did", ["openvpn", "ip"], StartOpenVpnAsync),
         new("pagekite", "pagekite front-end -> its back-end -> application", ["pagekite"], StartPageKiteAsync),
@@ -39,6 +43,16 @@ internal static class AllPeers
         var gateway = await GatewayServer.StartAsync(ground.Stage, redis, ground.Certificates.Issue("gateway", "tunnel.localhost", "*.localhost"));
         var agent = Agent.Start(ground.Stage, device, new Uri($"https://tunnel.localhost:{gateway.Https}"), ground.Certificates.AuthorityFile, ground.ApplicationPort);
         return new RunningPeer(List[2], $"http://127.0.0.1:{gateway.Http}", device.Host, [gateway.Process], [agent]);
+    }
+
+    private static async Task<RunningPeer> StartHopsAsync(PeerGround ground)
+    {
+        var (front, behind) = ($"http://127.0.0.1:{Stage.FreePort()}", Stage.FreePort());
+        var (certificate, key) = ground.Certificates.Issue("hops", "device.localhost");
+        var device = ground.Stage.Start("plain-yarp behind", [Repository.PlainYarp, $"https://127.0.0.1:{behind}", $"http://127.0.0.1:{ground.ApplicationPort}", certificate, key]);
+        await ground.Stage.UntilAsync("the second hop does not listen", () => Task.FromResult(GatewayServer.Listens(behind)), device);
+        var yarp = ground.Stage.Start("plain-yarp in front", ["env", $"SSL_CERT_FILE={ground.Certificates.AuthorityFile}", Repository.PlainYarp, front, $"https://device.localhost:{behind}"]);
+        return new RunningPeer(List[3], front, "device.localhost", [yarp], [device]);
     }
 
     private static async Task<RunningPeer> StartSshAsync(PeerGround ground)
@@ -72,7 +86,7 @@ internal static class AllPeers
             "ssh", "-F", "none", "-N", "-R", $"127.0.0.1:{forwarded}:127.0.0.1:{ground.ApplicationPort}", "-p", $"{port}", "-i", user, "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
             "-o", "ExitOnForwardFailure=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", $"{Environment.UserName}@127.0.0.1",
         ]);
-        return BehindNginx(ground, List[3], $"127.0.0.1:{forwarded}", [server], [client]);
+        return BehindNginx(ground, List[4], $"127.0.0.1:{forwarded}", [server], [client]);
     }
 
     private static async Task<RunningPeer> StartOpenVpnAsync(PeerGround ground)
@@ -107,7 +121,7 @@ internal static class AllPeers
         ], device);
         await behind.WaitForLineAsync("Initialization Sequence Completed", TimeSpan.FromSeconds(20), stage.Stopping);
         ground.Application.Start(stage, "application-vpn", DevicePort, device, $"listen {TunnelNetwork}.2:{DevicePort};");
-        return BehindNginx(ground, List[4], $"{TunnelNetwork}.2:{DevicePort}", [front], [behind], cloud);
+        return BehindNginx(ground, List[5], $"{TunnelNetwork}.2:{DevicePort}", [front], [behind], cloud);
     }
 
     private static async Task<RunningPeer> StartPageKiteAsync(PeerGround ground)
@@ -117,7 +131,7 @@ internal static class AllPeers
         var front = ground.Stage.Start("pagekite front-end", ["pagekite", "--clean", "--nullui", "--isfrontend", "--host=127.0.0.1", $"--ports={port}", "--protos=http", $"--domain=http:{name}:secret"]);
         await ground.Stage.UntilAsync("pagekite does not listen", () => Task.FromResult(GatewayServer.Listens(port)), front);
         var back = ground.Stage.Start("pagekite back-end", ["pagekite", "--clean", "--nullui", $"--frontend=127.0.0.1:{port}", $"--service_on=http:{name}:127.0.0.1:{ground.ApplicationPort}:secret"]);
-        return new RunningPeer(List[5], $"http://127.0.0.1:{port}", name, [front], [back]);
+        return new RunningPeer(List[6], $"http://127.0.0.1:{port}", name, [front], [back]);
     }
 
     private static RunningPeer BehindNginx(PeerGround ground, Peer peer, string to, ChildProcess[] front, ChildProcess[] device, string? network = null)

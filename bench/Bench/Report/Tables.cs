@@ -43,6 +43,12 @@ internal static class Tables
             .Append(Target.Least("requests/s, of plain YARP's", record.Ratio(name, Gateway, "requestsPerSecond", Yarp, "requestsPerSecond")?.Median, 0.85))
             .Append(Target.Most("the gateway's CPU a request, of plain YARP's", record.Ratio(name, Gateway, "frontCpuUs", Yarp, "frontCpuUs")?.Median, 1))
             .Append(Target.Most("the agent's CPU a request, of plain YARP's", record.Ratio(name, Gateway, "deviceCpuUs", Yarp, "frontCpuUs")?.Median, 1));
+        if (record.Ratio(name, Gateway, "requestsPerSecond", AllPeers.Hops, "requestsPerSecond") is { } requests
+            && record.Ratio(name, Gateway, "frontCpuUs", AllPeers.Hops, "frontCpuUs") is { } front && record.Ratio(name, Gateway, "deviceCpuUs", AllPeers.Hops, "deviceCpuUs") is { } device)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"* of two plain hops: requests/s {requests.Median:0.00}, the gateway's CPU a request {front.Median:0.00}, the agent's {device.Median:0.00}").AppendLine();
+        }
+
         foreach (var peer in Rivals(record, name))
         {
             text.Append(Target.Least($"requests/s, of {peer}'s", record.Ratio(name, Gateway, "requestsPerSecond", peer, "requestsPerSecond")?.Median, 1));
@@ -219,7 +225,7 @@ internal static class Tables
     }
 
     /// <summary>The peers that cross the same distance; nginx and plain YARP stand directly before the application.</summary>
-    private static IEnumerable<string> Rivals(BenchRecord record, string measurement) => record.Cases(measurement).Where(static peer => peer is not (Yarp or Gateway or "nginx"));
+    private static IEnumerable<string> Rivals(BenchRecord record, string measurement) => record.Cases(measurement).Where(static peer => peer is not (Yarp or Gateway or AllPeers.Hops or "nginx"));
 
     /// <summary>What each way is, and which could not be measured.</summary>
     private static string Ways(BenchRecord record, string measurement)

@@ -12,11 +12,9 @@ internal sealed partial class QuietMemory(MemoryUse memory, TimeProvider time, I
     private const long QuietAllocation = 5 << 20;
 
     /// <summary>
-    /// The process stands still for about two milliseconds a mebibyte that lives, so it has to be worth it: so much has been allocated
-    /// since the last time, in parts of what lived then. With 10,000 tunnels and as many visits as may be called quiet, 0.2 s in four minutes.
+    /// The process stands still for about two milliseconds a mebibyte that lives, so it has to be worth it: as much has been allocated
+    /// since the last time as lived then. With 10,000 tunnels and as many visits as may be called quiet that is 0.2 s in two minutes.
     /// </summary>
-    private const int WorthwhileTimes = 2;
-
     private const long WorthwhileAtLeast = 32 << 20;
 
     private long _looked;
@@ -53,7 +51,7 @@ internal sealed partial class QuietMemory(MemoryUse memory, TimeProvider time, I
         var (used, started) = (memory.Used, time.GetTimestamp());
         memory.Reclaim();
         _reclaimed = allocated;
-        _worthwhile = Math.Max(memory.Live * WorthwhileTimes, WorthwhileAtLeast);
+        _worthwhile = Math.Max(memory.Live, WorthwhileAtLeast);
         var took = time.GetElapsedTime(started);
         LogGivenBack(logger, used >> 20, memory.Used >> 20, took.TotalMilliseconds);
     }

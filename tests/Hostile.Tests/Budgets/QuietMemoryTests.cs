@@ -41,8 +41,8 @@ public sealed class QuietMemoryTests : IDisposable
         Assert.Equal(0, ReclaimsAfter(40 * Mebibyte));
         Assert.Equal(1, ReclaimsAfter(0));
 
-        // Always quiet: 200 MiB, twice what lives, come together in 50 intervals.
-        for (var i = 1; i < 50; i++)
+        // Always quiet: 100 MiB, what lives, come together in 25 intervals.
+        for (var i = 1; i < 25; i++)
         {
             Assert.Equal(1, ReclaimsAfter(4 * Mebibyte));
         }
