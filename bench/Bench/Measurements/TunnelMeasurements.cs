@@ -15,10 +15,10 @@ internal static class TunnelMeasurements
     private const int MaxRounds = 3;
 
     private const int VisitedOnce = 2000;
+    private const int VisitsPerSecond = 200;
 
     /// <summary>Of visitors beside: several times what lives is allocated in them, so that the node gives memory back when they are over.</summary>
     private const int BesideSeconds = 20;
-    private const int VisitsPerSecond = 200;
 
     private static readonly TimeSpan Settle = TimeSpan.FromSeconds(10);
 
@@ -211,15 +211,15 @@ internal static class TunnelMeasurements
         await Task.Delay(Settle, run.Stopping);
         var idleCpu = (ProcFs.CpuMicroseconds([gateway.Process.Id]) - cpu) / Stopwatch.GetElapsedTime(started).TotalMicroseconds * 100;
 
-        // Before the visits and after them the garbage collector has the same work, so that what has grown is what they left.
-        var beside = await Wrk.RunAsync(stage, $"http://127.0.0.1:{gateway.Http}/small", other.Host, 1, 8, BesideSeconds);
-        await Task.Delay(Quiet, run.Stopping);
+        // The first hundreds are visited, too, before what is counted; and before both readings the garbage collector has the same work, so
+        // that what has grown is what the visits between them left.
+        using var visitors = new Visitors();
+        await VisitAsync(0, WarmTunnels);
+        var beside = await BesideAsync();
         var unvisited = ProcFs.ResidentKb(gateway.Process.Id);
         var visited = Math.Min(VisitedOnce, tunnels / 2);
-        using var visitors = new Visitors();
-        var first = await visitors.VisitAsync(devices.Skip(WarmTunnels).Take(visited).Select(device => (gateway.Http, device)), VisitsPerSecond, run.Stopping);
-        await Wrk.RunAsync(stage, $"http://127.0.0.1:{gateway.Http}/small", other.Host, 1, 8, BesideSeconds);
-        await Task.Delay(Quiet, run.Stopping);
+        var first = await VisitAsync(WarmTunnels, visited);
+        await BesideAsync();
         var quiet = ProcFs.ResidentKb(gateway.Process.Id);
 
         var each = (double)(full - empty) / tunnels;
@@ -228,6 +228,16 @@ internal static class TunnelMeasurements
             "idle", $"{tunnels}", round, ("tunnels", tunnels), ("memoryKb", each), ("processMb", full / 1024.0), ("idleCpuPercent", idleCpu), ("connectsPerSecond", tunnels / dialled.Seconds),
             ("repeatedDials", dialled.Repeated), ("p50Ms", beside.P50), ("p99Ms", beside.P99), ("visited", visited), ("failed", first.Failed), ("firstVisitP50Ms", first.P50), ("firstVisitP99Ms", first.P99),
             ("keptKb", kept), ("visitedOfUnvisited", (each + kept) / each));
+
+        Task<VisitTimes> VisitAsync(int from, int count) =>
+            visitors.VisitAsync(devices.Skip(from).Take(count).Select(device => (gateway.Http, device)), VisitsPerSecond, run.Stopping);
+
+        async Task<WrkResult> BesideAsync()
+        {
+            var result = await Wrk.RunAsync(stage, $"http://127.0.0.1:{gateway.Http}/small", other.Host, 1, 8, BesideSeconds);
+            await Task.Delay(Quiet, run.Stopping);
+            return result;
+        }
     }
 
     private static double ResidentMb(IEnumerable<ChildProcess> processes) => processes.Sum(static process => ProcFs.ResidentKb(process.Id)) / 1024.0;
