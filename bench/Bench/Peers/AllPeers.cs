@@ -48,10 +48,10 @@ internal static class AllPeers
     private static async Task<RunningPeer> StartHopsAsync(PeerGround ground)
     {
         var (front, behind) = ($"http://127.0.0.1:{Stage.FreePort()}", Stage.FreePort());
-        var (certificate, key) = ground.Certificates.Issue("hops", "device.localhost");
+        var (certificate, key) = ground.Certificates.Issue("hops", "127.0.0.1");
         var device = ground.Stage.Start("plain-yarp behind", [Repository.PlainYarp, $"https://127.0.0.1:{behind}", $"http://127.0.0.1:{ground.ApplicationPort}", certificate, key]);
         await ground.Stage.UntilAsync("the second hop does not listen", () => Task.FromResult(GatewayServer.Listens(behind)), device);
-        var yarp = ground.Stage.Start("plain-yarp in front", ["env", $"SSL_CERT_FILE={ground.Certificates.AuthorityFile}", Repository.PlainYarp, front, $"https://device.localhost:{behind}"]);
+        var yarp = ground.Stage.Start("plain-yarp in front", ["env", $"SSL_CERT_FILE={ground.Certificates.AuthorityFile}", Repository.PlainYarp, front, $"https://127.0.0.1:{behind}"]);
         return new RunningPeer(List[3], front, "device.localhost", [yarp], [device]);
     }
 
