@@ -11,14 +11,15 @@ internal sealed partial class QuietMemory(MemoryUse memory, TimeProvider time, I
     /// <summary>Bytes in an interval: some fifty visits a second, or the heartbeats of tens of thousands of tunnels.</summary>
     private const long QuietAllocation = 5 << 20;
 
-    /// <summary>
-    /// The process stands still for about two milliseconds a mebibyte that lives, so it has to be worth it: as much has been allocated
-    /// since the last time as lived then. With 10,000 tunnels and as many visits as may be called quiet that is 0.2 s in two minutes.
-    /// </summary>
     private const long WorthwhileAtLeast = 32 << 20;
 
     private long _looked;
     private long _reclaimed;
+
+    /// <summary>
+    /// The process stands still for about two milliseconds a mebibyte that lives, so it has to be worth it: as much has been allocated
+    /// since the last time as lived then. With 10,000 tunnels and as many visits as may be called quiet that is 0.2 s in two minutes.
+    /// </summary>
     private long _worthwhile = WorthwhileAtLeast;
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)

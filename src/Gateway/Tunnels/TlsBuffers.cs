@@ -101,11 +101,11 @@ internal static partial class TlsBuffers
 
     [LibraryImport("libssl.so.3", EntryPoint = "SSL_get_rbio")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
-    private static partial nint ReadingEnd(nint ssl);
+    internal static partial nint ReadingEnd(nint ssl);
 
     [LibraryImport("libssl.so.3", EntryPoint = "SSL_get_wbio")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
-    private static partial nint WritingEnd(nint ssl);
+    internal static partial nint WritingEnd(nint ssl);
 
     [LibraryImport("libcrypto.so.3", EntryPoint = "BIO_method_type")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]

@@ -32,11 +32,11 @@ public sealed partial class TlsBuffersTests
             visitor.AuthenticateAsClientAsync(trusting));
 
         var ssl = HandleOf(server);
-        Assert.True(HeldBy(ReadingEnd(ssl)) > 0 && HeldBy(WritingEnd(ssl)) > 0, "The handshake left nothing behind: then there is nothing to give back.");
+        Assert.True(HeldBy(TlsBuffers.ReadingEnd(ssl)) > 0 && HeldBy(TlsBuffers.WritingEnd(ssl)) > 0, "The handshake left nothing behind: then there is nothing to give back.");
 
         Assert.True(TlsBuffers.ReleaseWhenIdle(server), "OpenSSL's mode could not be set.");
 
-        Assert.Equal((0, 0), (HeldBy(ReadingEnd(ssl)), HeldBy(WritingEnd(ssl))));
+        Assert.Equal((0, 0), (HeldBy(TlsBuffers.ReadingEnd(ssl)), HeldBy(TlsBuffers.WritingEnd(ssl))));
         foreach (var length in new[] { 1, 100_000, 1 })
         {
             var sent = new byte[length];
@@ -45,9 +45,9 @@ public sealed partial class TlsBuffersTests
             await CrossAsync(server, visitor, sent);
         }
 
-        Assert.True(HeldBy(ReadingEnd(ssl)) > 16 * 1024, "The platform gives back by itself what a large body was read through.");
+        Assert.True(HeldBy(TlsBuffers.ReadingEnd(ssl)) > 16 * 1024, "The platform gives back by itself what a large body was read through.");
         TlsBuffers.ReleaseRead(server);
-        Assert.Equal(0, HeldBy(ReadingEnd(ssl)));
+        Assert.Equal(0, HeldBy(TlsBuffers.ReadingEnd(ssl)));
         await CrossAsync(visitor, server, new byte[100_000]);
     }
 
@@ -67,7 +67,7 @@ public sealed partial class TlsBuffersTests
 
             // Small frames follow: of other visits, and of the pings by which a tunnel is kept.
             await Eventually.TrueAsync(
-                async () => await visitor.GetStringAsync(new Uri($"http://{device.Host}/")) == "x" && HeldBy(ReadingEnd(ssl)) < 4096, "the memory is given back");
+                async () => await visitor.GetStringAsync(new Uri($"http://{device.Host}/")) == "x" && HeldBy(TlsBuffers.ReadingEnd(ssl)) < 4096, "the memory is given back");
         }
     }
 
@@ -96,14 +96,6 @@ public sealed partial class TlsBuffersTests
         _ = ControlEnd(end, 115, 0, out var buffer);
         return Marshal.ReadIntPtr(buffer, 2 * nint.Size);
     }
-
-    [LibraryImport("libssl.so.3", EntryPoint = "SSL_get_rbio")]
-    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
-    private static partial nint ReadingEnd(nint ssl);
-
-    [LibraryImport("libssl.so.3", EntryPoint = "SSL_get_wbio")]
-    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
-    private static partial nint WritingEnd(nint ssl);
 
     [LibraryImport("libcrypto.so.3", EntryPoint = "BIO_ctrl")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
