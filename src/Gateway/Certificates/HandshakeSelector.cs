@@ -16,23 +16,25 @@ internal sealed class HandshakeSelector(ServedCertificates served, OnDemandCerti
 {
     private static readonly IdnMapping Idn = new();
 
+    /// <summary>Answers the handshake of a server's connection.</summary>
+    /// <exception cref="AuthenticationException">There is no certificate for it; the handshake fails.</exception>
+    public ValueTask<SslServerAuthenticationOptions> SelectAsync(TlsHandshakeCallbackContext context) =>
+        context.Connection.Features.Get<AcmeHelloFeature>() is null
+            ? SelectAsync(context.ClientHelloInfo, (context.Connection.RemoteEndPoint as IPEndPoint)?.Address, context.CancellationToken)
+            : AnswerChallengeAsync(NameOf(context.ClientHelloInfo));
+
     /// <summary>Answers a handshake.</summary>
     /// <exception cref="AuthenticationException">There is no certificate for it; the handshake fails.</exception>
-    public ValueTask<SslServerAuthenticationOptions> SelectAsync(TlsHandshakeCallbackContext context)
+    public ValueTask<SslServerAuthenticationOptions> SelectAsync(SslClientHelloInfo hello, IPAddress? client, CancellationToken cancellationToken)
     {
-        var name = NameOf(context.ClientHelloInfo);
-        if (context.Connection.Features.Get<AcmeHelloFeature>() is not null)
-        {
-            return AnswerChallengeAsync(name);
-        }
-
+        var name = NameOf(hello);
         if (served.TryFind(name, out var certificate))
         {
             return ValueTask.FromResult(OptionsOf(certificate, name));
         }
 
         return name.Length > 0 && onDemand.MayHave(name)
-            ? GetOnDemandAsync(name, (context.Connection.RemoteEndPoint as IPEndPoint)?.Address, context.CancellationToken)
+            ? GetOnDemandAsync(name, client, cancellationToken)
             : ValueTask.FromResult(Default(name));
     }
 

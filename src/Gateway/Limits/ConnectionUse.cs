@@ -5,23 +5,22 @@ using Microsoft.Extensions.Options;
 
 namespace Gateway.Limits;
 
-/// <summary>A connection's feature: whom it counts for.</summary>
-internal sealed class ConnectionUse(VisitorUse? visitor) : IDisposable
+/// <summary>A connection's feature: whom it counts for, until it ends.</summary>
+internal sealed class ConnectionUse(NodeBudget node, VisitorUse? visitor) : IDisposable
 {
-    private int _counted = 1;
+    private VisitorUse? _counted = visitor;
+    private NodeBudget? _node = node;
 
     /// <summary>The address that it comes from; null when that has no limits.</summary>
-    public VisitorUse? Visitor => visitor;
+    public VisitorUse? Visitor { get; } = visitor;
 
     /// <summary>It is a device's tunnel now, and no visitor's connection any more: thousands of devices may stand behind one address.</summary>
-    public void BecomeTunnel() => Dispose();
+    public void BecomeTunnel() => Interlocked.Exchange(ref _counted, null)?.Disconnect();
 
     public void Dispose()
     {
-        if (Interlocked.Exchange(ref _counted, 0) == 1)
-        {
-            visitor?.Disconnect();
-        }
+        BecomeTunnel();
+        Interlocked.Exchange(ref _node, null)?.Disconnect();
     }
 }
 
@@ -35,63 +34,53 @@ internal sealed partial class ConnectionBudget(
     private readonly PaceLimit _pace = PaceLimit.Of(options.Value.Visitor.ConnectsPerSecond, TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(10), time);
     private long _loggedAt;
 
-    /// <summary>Holds a connection to its end, or ends it at once.</summary>
-    public async Task GuardAsync(ConnectionContext connection, ConnectionDelegate next)
+    /// <summary>Counts a connection.</summary>
+    /// <returns>Null when there are too many.</returns>
+    public ConnectionUse? TryAdmit(EndPoint? client)
     {
         // 1. The node.
         if (memory.IsCritical || !node.TryConnect())
         {
-            Refuse(connection, memory.IsCritical ? GatewayMetrics.Limit.NodeMemory : GatewayMetrics.Limit.NodeConnections);
-            return;
+            return Refuse(client, memory.IsCritical ? GatewayMetrics.Limit.NodeMemory : GatewayMetrics.Limit.NodeConnections);
         }
 
-        try
-        {
-            // 2. The address.
-            var visitor = visitors.Find((connection.RemoteEndPoint as IPEndPoint)?.Address);
-            if (visitor is not null && !visitor.TryTakeConnection(_pace, time.GetTimestamp()))
-            {
-                Refuse(connection, GatewayMetrics.Limit.VisitorConnects);
-                return;
-            }
-
-            if (visitor is not null && !visitor.TryConnect(_perVisitor))
-            {
-                Refuse(connection, GatewayMetrics.Limit.VisitorConnections);
-                return;
-            }
-
-            using var use = new ConnectionUse(visitor);
-            connection.Features.Set(use);
-            await next(connection);
-        }
-        finally
+        // 2. The address.
+        var visitor = visitors.Find((client as IPEndPoint)?.Address);
+        if (visitor is not null && !visitor.TryTakeConnection(_pace, time.GetTimestamp()))
         {
             node.Disconnect();
+            return Refuse(client, GatewayMetrics.Limit.VisitorConnects);
         }
+
+        if (visitor is not null && !visitor.TryConnect(_perVisitor))
+        {
+            node.Disconnect();
+            return Refuse(client, GatewayMetrics.Limit.VisitorConnections);
+        }
+
+        return new ConnectionUse(node, visitor);
     }
 
     /// <summary>Ends a connection, without a farewell: a reset leaves nothing behind on this side, where an orderly end would wait for the other's.</summary>
     public void Refuse(ConnectionContext connection, string limit)
+    {
+        Refuse(connection.RemoteEndPoint, limit);
+        connection.Abort(new ConnectionAbortedException($"Beyond a limit: {limit}."));
+    }
+
+    private ConnectionUse? Refuse(EndPoint? client, string limit)
     {
         metrics.Refused(limit);
         var now = time.GetTimestamp();
         var loggedAt = Volatile.Read(ref _loggedAt);
         if ((loggedAt == 0 || time.GetElapsedTime(loggedAt, now) > LogInterval) && Interlocked.CompareExchange(ref _loggedAt, now, loggedAt) == loggedAt)
         {
-            LogRefused(logger, connection.RemoteEndPoint, limit);
+            LogRefused(logger, client, limit);
         }
 
-        connection.Abort(new ConnectionAbortedException($"Beyond a limit: {limit}."));
+        return null;
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "A connection from {Address} was closed, and others may have been: {Limit} (docs/security.md#budgets)")]
     private static partial void LogRefused(ILogger logger, EndPoint? address, string limit);
-}
-
-internal static class ConnectionBudgetExtensions
-{
-    /// <summary>Comes after the PROXY protocol, which says who the client is, and before TLS, which costs.</summary>
-    public static IConnectionBuilder UseConnectionBudget(this IConnectionBuilder connections, ConnectionBudget budget) =>
-        connections.Use(next => connection => budget.GuardAsync(connection, next));
 }

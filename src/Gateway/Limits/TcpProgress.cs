@@ -13,9 +13,28 @@ internal readonly record struct TcpProgress(long Acknowledged, bool IsPending)
     // From linux/tcp.h, struct tcp_info; the platform has no name for it.
     private const int IpProtoTcp = 6;
     private const int TcpInfo = 11;
+    private const byte Established = 1;
     private const int UnackedAt = 24;
     private const int BytesAckedAt = 120;
     private const int NotSentAt = 144;
+
+    /// <summary>Whether the other end has sent its last byte, or reset the connection; no where the kernel does not tell.</summary>
+    public static bool HasEnded(Socket socket)
+    {
+        try
+        {
+            Span<byte> state = stackalloc byte[1];
+            return OperatingSystem.IsLinux() && socket.GetRawSocketOption(IpProtoTcp, TcpInfo, state) == 1 && state[0] != Established;
+        }
+        catch (ObjectDisposedException)
+        {
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
+    }
 
     /// <summary>Asks the kernel; nothing is pending where it does not know: another kernel, or no TCP.</summary>
     public static TcpProgress Of(Socket? socket)

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Net;
+using System.Net.Sockets;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 
 namespace Gateway.Listeners;
@@ -57,7 +58,7 @@ internal readonly record struct ListenAddress
         }
         else
         {
-            kestrel.ListenAnyIP(_anyPort, configure);
+            kestrel.Listen(Socket.OSSupportsIPv6 ? IPAddress.IPv6Any : IPAddress.Any, _anyPort, configure);
         }
     }
 }

@@ -6,7 +6,7 @@ using Gateway.Cluster;
 using Gateway.Limits;
 using Gateway.Listeners.Http1;
 using Gateway.Listeners.Http2;
-using Gateway.Listeners.Proxy;
+using Gateway.Listeners.Sockets;
 using Gateway.Listeners.Tls;
 using Gateway.Tunnels;
 using Microsoft.AspNetCore.Connections;
@@ -46,11 +46,15 @@ internal static partial class ListenersRoom
         services.AddSingleton<IValidateOptions<TlsOptions>, TlsOptions.Validator>();
         services.AddSingleton<TlsProfile>();
         services.AddSingleton<HandshakeBudget>();
+        services.AddSingleton<DeviceHandshake>();
+        services.AddSingleton<Reception>();
+        services.AddSingleton<SocketTransport>();
         services.AddSingleton<FrameGuard>();
         services.AddOptions<HostOptions>().Configure<IOptions<ListenerOptions>>(
             static (host, listen) => host.ShutdownTimeout = listen.Value.DrainTimeout + TimeSpan.FromSeconds(5));
 
         builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration();
+        services.AddSingleton<IConnectionListenerFactory>(static provider => provider.GetRequiredService<SocketTransport>());
         services.AddOptions<KestrelServerOptions>()
             .Configure<IOptions<ListenerOptions>, HandshakeSelector, IOptions<ClusterOptions>, NodeIdentity, IServiceProvider>(Configure);
     }
@@ -80,13 +84,8 @@ internal static partial class ListenersRoom
         KestrelServerOptions kestrel, IOptions<ListenerOptions> options, HandshakeSelector handshakes, IOptions<ClusterOptions> cluster, NodeIdentity node, IServiceProvider services)
     {
         var listen = options.Value;
-        var balancers = listen.ProxyProtocol.Select(static text => IPNetwork.Parse(text)).ToArray();
         var tlsOptions = services.GetRequiredService<IOptions<TlsOptions>>().Value;
-        var budget = services.GetRequiredService<HandshakeBudget>();
-        var hosts = services.GetRequiredService<HostNames>();
-        var usesAcme = services.GetRequiredService<IOptions<CertificateOptions>>().Value.UsesAcme;
-        var logger = services.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(ProxyProtocol).Namespace!);
-        var connections = services.GetRequiredService<ConnectionBudget>();
+        var transport = services.GetRequiredService<SocketTransport>();
         var frames = services.GetRequiredService<FrameGuard>();
         var limits = kestrel.Limits;
         limits.MaxRequestHeadersTotalSize = listen.MaxRequestHeadersKib * 1024;
@@ -157,34 +156,15 @@ internal static partial class ListenersRoom
                     connection.Features.Set(audience);
                     return next(connection);
                 });
-                if (balancers.Length > 0 && audience == Public)
-                {
-                    endpoint.UseProxyProtocol(balancers, logger);
-                }
+                transport.Add(endpoint.EndPoint, new Door(audience.Audience, tls is not null));
 
-                if (audience == Public)
-                {
-                    endpoint.UseConnectionBudget(connections);
-                }
-
+                // A device's connection has its TLS handshake behind it, and counts for as long as its tunnel.
+                ConnectionDelegate? decrypted = null;
+                endpoint.Use(next => connection => connection is DeviceConnection ? decrypted!(connection) : CountAsync(connection, next));
                 if (tls is not null)
                 {
-                    if (usesAcme)
-                    {
-                        endpoint.UseAcmeHello();
-                    }
-
-                    if (audience == Public)
-                    {
-                        endpoint.UseHandshakeBudget(budget, hosts);
-                    }
-
                     endpoint.UseHttps(new TlsHandshakeCallbackOptions { OnConnection = tls.SelectAsync, HandshakeTimeout = tlsOptions.HandshakeTimeout });
-                    if (audience == Public)
-                    {
-                        endpoint.UseTunnelConnections();
-                    }
-
+                    endpoint.Use(next => decrypted = next);
                     endpoint.UseFrameGuard(frames);
                     endpoint.UseOneAuthority();
                 }
@@ -192,6 +172,12 @@ internal static partial class ListenersRoom
                 endpoint.UseStrictHttp1();
             });
         }
+    }
+
+    private static async Task CountAsync(ConnectionContext connection, ConnectionDelegate next)
+    {
+        using var use = connection.Features.Get<ConnectionUse>();
+        await next(connection);
     }
 
     /// <summary>

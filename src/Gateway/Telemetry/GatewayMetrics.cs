@@ -1,4 +1,5 @@
 using System.Diagnostics.Metrics;
+using System.Security.Authentication;
 
 namespace Gateway.Telemetry;
 
@@ -20,6 +21,7 @@ internal sealed class GatewayMetrics
     private readonly UpDownCounter<long> _tunnels;
     private readonly Counter<long> _tunnelConnects;
     private readonly UpDownCounter<long> _handshakesWaiting;
+    private readonly Histogram<double> _tlsHandshakes;
     private readonly Histogram<double> _tunnelDuration;
     private readonly Counter<long> _failures;
     private readonly Counter<long> _repeated;
@@ -40,6 +42,7 @@ internal sealed class GatewayMetrics
         _tunnels = meter.CreateUpDownCounter<long>("gateway.tunnels.active", "{tunnel}", "Tunnels that are up on this node.");
         _tunnelConnects = meter.CreateCounter<long>("gateway.tunnel.connects", "{tunnel}", "Devices' handshakes, by outcome.");
         _handshakesWaiting = meter.CreateUpDownCounter<long>("gateway.tunnel.handshakes.waiting", "{connection}", "Devices' connections that wait for their TLS handshake.");
+        _tlsHandshakes = meter.CreateHistogram("gateway.tunnel.tls_handshake.duration", "s", "How long devices' TLS handshakes took.", advice: Waits);
         _tunnelDuration = meter.CreateHistogram("gateway.tunnel.duration", "s", "How long tunnels lived, by the reason of their end.", advice: TunnelLives);
         meter.CreateObservableUpDownCounter("gateway.requests.active", _visits.Observe, "{request}", "Visitors' requests in flight on this node, by kind; open streams among them.");
         _failures = meter.CreateCounter<long>("gateway.requests.failed", "{request}", "Requests that the gateway answered itself, by reason.");
@@ -134,6 +137,12 @@ internal sealed class GatewayMetrics
     public Counted TunnelUp() => new(_tunnels);
 
     public Counted HandshakeWaits() => new(_handshakesWaiting);
+
+    public void TlsHandshake(TimeSpan duration, SslProtocols version) => _tlsHandshakes.Record(
+        duration.TotalSeconds, new KeyValuePair<string, object?>("tls.protocol.version", version == SslProtocols.Tls13 ? "1.3" : "1.2"));
+
+    public void TlsHandshakeFailed(TimeSpan duration, Exception exception) => _tlsHandshakes.Record(
+        duration.TotalSeconds, new KeyValuePair<string, object?>("error.type", exception.GetType().FullName));
 
     public void TunnelConnect(string outcome) => _tunnelConnects.Add(1, new KeyValuePair<string, object?>("outcome", outcome));
 

@@ -28,6 +28,9 @@ internal sealed class DeviceTunnel(DeviceUuid uuid, string connectionId, TunnelC
     /// <summary>What the device has under way on this node.</summary>
     public DeviceUse Use => use;
 
+    /// <summary>Completes when the tunnel has ended, and all that this means is done.</summary>
+    public Task Life { get; set; } = Task.CompletedTask;
+
     /// <summary>Set when newer tunnels of the device took this one's place.</summary>
     public bool IsSurplus { get; set; }
 }

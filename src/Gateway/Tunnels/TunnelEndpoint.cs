@@ -91,26 +91,26 @@ internal sealed partial class TunnelEndpoint(
 
         context.Response.Headers[TunnelProtocol.NodeHeader] = node.Id;
         var right = new TunnelRight(budget, watch, proof is null ? null : certificates.StartWatch(proof));
-        Task? life = null;
+        Task? rest = null;
         try
         {
             if (await IsTakenAsync(context, right))
             {
                 context.Features.Get<ConnectionUse>()?.BecomeTunnel();
-                life = await OpenAsync(context, uuid, right);
+                rest = await OpenAsync(context, uuid, right);
             }
         }
         finally
         {
-            if (life is null)
+            if (rest is null)
             {
                 right.Dispose();
             }
         }
 
-        if (life is not null && context.Features.Get<TunnelConnection>()?.TryKeep(life) is not true)
+        if (rest is not null)
         {
-            await life;
+            await rest;
         }
     }
 
@@ -187,7 +187,7 @@ internal sealed partial class TunnelEndpoint(
             : $"A tunnel needs the field \"{TunnelProtocol.AlpnHeader}: {TunnelProtocol.AlpnHttp2}\" (HTTP/2 is what is spoken after the 101).";
     }
 
-    /// <summary>Answers 101; the task that is given back is the tunnel's life.</summary>
+    /// <summary>Answers 101; what the request waits for then: a connection that is the server's would end with it.</summary>
     private async Task<Task> OpenAsync(HttpContext context, DeviceUuid uuid, TunnelRight right)
     {
         if (context.Features.Get<IConnectionSocketFeature>()?.Socket is { } socket)
@@ -196,21 +196,21 @@ internal sealed partial class TunnelEndpoint(
         }
 
         // Now, while the server neither reads nor writes: the request is read, and the 101 is not written.
-        var connection = context.Features.Get<TunnelConnection>();
-        if (connection is not null)
-        {
-            TlsBuffers.ReleaseWhenIdle(connection.Tls);
-        }
-
+        var connection = context.Features.Get<DeviceConnection>();
+        connection?.ReleaseBuffers();
         context.Response.Headers.Upgrade = TunnelProtocol.UpgradeToken;
         context.Response.Headers[TunnelProtocol.AlpnHeader] = TunnelProtocol.AlpnHttp2;
         var stream = await context.Features.GetRequiredFeature<IHttpUpgradeFeature>().UpgradeAsync();
-        var tls = connection?.TryTake();
+        var taken = connection?.TryTake();
+        if (taken is { Use: var use })
+        {
+            right.Take(use);
+        }
 
         var tunnel = new DeviceTunnel(
             uuid,
             Guid.NewGuid().ToString("N"),
-            tls is null ? new TunnelClient(stream, options.Value.Http2, traffic) : new TunnelClient(tls, options.Value.Http2, traffic, TlsBuffers.ReleaseRead),
+            taken is { Tls: var tls } ? new TunnelClient(tls, options.Value.Http2, traffic, TlsBuffers.ReleaseRead) : new TunnelClient(stream, options.Value.Http2, traffic),
             context.Request.Headers.UserAgent.ToString(),
             context.Connection.RemoteIpAddress,
             time.GetUtcNow(),
@@ -219,11 +219,12 @@ internal sealed partial class TunnelEndpoint(
         // Nothing of the request outlives it.
         using (ExecutionContext.SuppressFlow())
         {
-            return HoldAsync(tunnel, right, context.Features.GetRequiredFeature<IConnectionLifetimeFeature>());
+            tunnel.Life = HoldAsync(tunnel, right, taken is null ? context.Features.GetRequiredFeature<IConnectionLifetimeFeature>() : null);
+            return taken is null ? tunnel.Life : Task.CompletedTask;
         }
     }
 
-    private async Task HoldAsync(DeviceTunnel tunnel, TunnelRight right, IConnectionLifetimeFeature connection)
+    private async Task HoldAsync(DeviceTunnel tunnel, TunnelRight right, IConnectionLifetimeFeature? server)
     {
         using var ends = right;
         await using var client = tunnel.Client;
@@ -260,7 +261,7 @@ internal sealed partial class TunnelEndpoint(
             if (client.IsBroken)
             {
                 // Who breaks the rules may not read either, and the server would wait for that before it closes.
-                connection.Abort();
+                server?.Abort();
             }
         }
     }

@@ -71,10 +71,13 @@ internal sealed class TunnelRegistry(IOptions<TunnelOptions> options)
     public async Task CloseAsync()
     {
         _closed = true;
-        foreach (var tunnel in All)
+        var ending = All.ToList();
+        foreach (var tunnel in ending)
         {
             await tunnel.Client.DisposeAsync();
         }
+
+        await Task.WhenAll(ending.Select(static tunnel => tunnel.Life)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     /// <summary>Forgets a tunnel, and only this one: a newer one of the same device stays.</summary>

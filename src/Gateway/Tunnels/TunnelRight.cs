@@ -10,6 +10,7 @@ internal sealed class TunnelRight : IDisposable
     private readonly DeviceEntry.KeyWatch _key;
     private readonly DeviceCertificates.Watch? _certificate;
     private readonly CancellationTokenSource? _either;
+    private ConnectionUse? _connection;
     private bool _isCounted;
 
     public TunnelRight(TunnelBudget budget, DeviceEntry.KeyWatch key, DeviceCertificates.Watch? certificate)
@@ -27,8 +28,12 @@ internal sealed class TunnelRight : IDisposable
     /// <summary>Takes a place; false when the node has as many tunnels as it takes.</summary>
     public bool TryCount() => _isCounted = _budget.TryTunnel();
 
+    /// <summary>Takes over what the tunnel's connection counts for.</summary>
+    public void Take(ConnectionUse connection) => _connection = connection;
+
     public void Dispose()
     {
+        _connection?.Dispose();
         _either?.Dispose();
         _certificate?.Dispose();
         _key.Dispose();

@@ -15,7 +15,7 @@ internal sealed class TlsAlpnChallenge(ChallengeStore challenges, TimeProvider t
 
     // RFC 8737 section 6.1.
     private static readonly Oid AcmeIdentifier = new("1.3.6.1.5.5.7.1.31");
-    private static readonly List<SslApplicationProtocol> Alpn = [AcmeHello.Protocol];
+    private static readonly List<SslApplicationProtocol> Alpn = [ClientHello.AcmeProtocol];
 
     public AcmeChallenge Kind => AcmeChallenge.TlsAlpn;
 

@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Buffers.Binary;
 using System.Globalization;
 using System.Net;
@@ -6,11 +5,18 @@ using System.Text;
 
 namespace Gateway.Listeners.Proxy;
 
-/// <summary>What a balancer says of the connection that it passes on.</summary>
+/// <summary>
+/// What a balancer says of the connection that it passes on, in version 1 or 2 of the PROXY protocol. Only configured balancers are
+/// asked, and from them nothing else is taken; anybody else's such head is no HTTP and no TLS, and is refused as that.
+/// </summary>
 /// <param name="Source">The client; null when the connection is the balancer's own (a health check).</param>
 /// <param name="Destination">Where the client connected to; null as above.</param>
-internal readonly record struct ProxyHeader(IPEndPoint? Source, IPEndPoint? Destination)
+/// <param name="Length">Bytes of the head.</param>
+internal readonly record struct ProxyHeader(IPEndPoint? Source, IPEndPoint? Destination, int Length)
 {
+    /// <summary>Bytes that a head may have.</summary>
+    public const int MaxLength = BinaryHeadLength + ushort.MaxValue;
+
     private const int MaxLineLength = 107;
     private const int BinaryHeadLength = 16;
 
@@ -18,54 +24,48 @@ internal readonly record struct ProxyHeader(IPEndPoint? Source, IPEndPoint? Dest
 
     private static ReadOnlySpan<byte> Signature => "\r\n\r\n\0\r\nQUIT\n"u8;
 
-    /// <summary>Reads the head of version 1 or 2 of the PROXY protocol.</summary>
-    /// <param name="buffer">What has come so far.</param>
+    /// <summary>Reads the head.</summary>
+    /// <param name="bytes">What has come so far.</param>
     /// <param name="header">The head.</param>
-    /// <param name="length">How many bytes it takes.</param>
     /// <returns>True when it is whole, null when more is needed, false when it is none.</returns>
-    public static bool? TryParse(in ReadOnlySequence<byte> buffer, out ProxyHeader header, out int length)
+    public static bool? TryParse(ReadOnlySpan<byte> bytes, out ProxyHeader header)
     {
         header = default;
-        length = 0;
-        Span<byte> start = stackalloc byte[BinaryHeadLength];
-        start = start[..(int)Math.Min(buffer.Length, BinaryHeadLength)];
-        buffer.Slice(0, start.Length).CopyTo(start);
-        if (IsBegun(start, LinePrefix))
+        if (IsBegun(bytes, LinePrefix))
         {
-            return ParseLine(buffer, out header, out length);
+            return ParseLine(bytes, out header);
         }
 
-        if (!IsBegun(start, Signature))
+        if (!IsBegun(bytes, Signature))
         {
-            return start.IsEmpty ? null : false;
+            return bytes.IsEmpty ? null : false;
         }
 
-        if (start.Length < BinaryHeadLength)
+        if (bytes.Length < BinaryHeadLength)
         {
             return null;
         }
 
-        length = BinaryHeadLength + BinaryPrimitives.ReadUInt16BigEndian(start[14..]);
-        return buffer.Length < length ? null : ParseBinary(start, buffer.Slice(BinaryHeadLength, length - BinaryHeadLength).ToArray(), out header);
+        var length = BinaryHeadLength + BinaryPrimitives.ReadUInt16BigEndian(bytes[14..]);
+        return bytes.Length < length ? null : ParseBinary(bytes[..length], out header);
     }
 
     private static bool IsBegun(ReadOnlySpan<byte> start, ReadOnlySpan<byte> prefix) =>
         !start.IsEmpty && (start.Length < prefix.Length ? prefix.StartsWith(start) : start.StartsWith(prefix));
 
     // PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n
-    private static bool? ParseLine(in ReadOnlySequence<byte> buffer, out ProxyHeader header, out int length)
+    private static bool? ParseLine(ReadOnlySpan<byte> bytes, out ProxyHeader header)
     {
         header = default;
-        length = 0;
-        var bytes = buffer.Slice(0, Math.Min(buffer.Length, MaxLineLength)).ToArray();
-        var end = bytes.AsSpan().IndexOf("\r\n"u8);
+        bytes = bytes[..Math.Min(bytes.Length, MaxLineLength)];
+        var end = bytes.IndexOf("\r\n"u8);
         if (end < 0)
         {
-            return buffer.Length < MaxLineLength ? null : false;
+            return bytes.Length < MaxLineLength ? null : false;
         }
 
-        length = end + 2;
-        var words = Encoding.ASCII.GetString(bytes, 0, end).Split(' ');
+        header = new ProxyHeader(null, null, end + 2);
+        var words = Encoding.ASCII.GetString(bytes[..end]).Split(' ');
         if (words is ["PROXY", "UNKNOWN", ..])
         {
             return true;
@@ -77,7 +77,7 @@ internal readonly record struct ProxyHeader(IPEndPoint? Source, IPEndPoint? Dest
             return false;
         }
 
-        header = new ProxyHeader(from, to);
+        header = header with { Source = from, Destination = to };
         return true;
     }
 
@@ -87,15 +87,15 @@ internal readonly record struct ProxyHeader(IPEndPoint? Source, IPEndPoint? Dest
         return endPoint is not null;
     }
 
-    private static bool ParseBinary(ReadOnlySpan<byte> start, ReadOnlySpan<byte> body, out ProxyHeader header)
+    private static bool ParseBinary(ReadOnlySpan<byte> head, out ProxyHeader header)
     {
-        header = default;
-        if (start[12] >> 4 != 2)
+        header = new ProxyHeader(null, null, head.Length);
+        if (head[12] >> 4 != 2)
         {
             return false;
         }
 
-        switch (start[12] & 0xf)
+        switch (head[12] & 0xf)
         {
             case 0: // LOCAL: whatever follows is skipped
                 return true;
@@ -106,20 +106,23 @@ internal readonly record struct ProxyHeader(IPEndPoint? Source, IPEndPoint? Dest
         }
 
         // Family and transport: TCP over IPv4, over IPv6; others are taken as they come, without addresses.
-        var size = start[13] switch { 0x11 => 4, 0x21 => 16, _ => 0 };
+        var size = head[13] switch { 0x11 => 4, 0x21 => 16, _ => 0 };
         if (size == 0)
         {
-            return start[13] is 0x00 or 0x31;
+            return head[13] is 0x00 or 0x31;
         }
 
+        var body = head[BinaryHeadLength..];
         if (body.Length < (2 * size) + 4)
         {
             return false;
         }
 
-        header = new ProxyHeader(
-            new IPEndPoint(new IPAddress(body[..size]), BinaryPrimitives.ReadUInt16BigEndian(body[(2 * size)..])),
-            new IPEndPoint(new IPAddress(body[size..(2 * size)]), BinaryPrimitives.ReadUInt16BigEndian(body[((2 * size) + 2)..])));
+        header = header with
+        {
+            Source = new IPEndPoint(new IPAddress(body[..size]), BinaryPrimitives.ReadUInt16BigEndian(body[(2 * size)..])),
+            Destination = new IPEndPoint(new IPAddress(body[size..(2 * size)]), BinaryPrimitives.ReadUInt16BigEndian(body[((2 * size) + 2)..])),
+        };
         return true;
     }
 }

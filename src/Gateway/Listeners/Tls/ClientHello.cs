@@ -1,54 +1,62 @@
-using System.Buffers;
 using System.Buffers.Binary;
-using System.IO.Pipelines;
+using System.Net.Security;
 using System.Text;
 
 namespace Gateway.Listeners.Tls;
 
-/// <summary>A TLS client's first record (RFC 8446 section 4.1.2), looked at before the platform does; nothing is taken from the connection.</summary>
-internal static class ClientHello
+/// <summary>A TLS client's first record (RFC 8446 section 4.1.2), looked at before the platform does.</summary>
+/// <param name="ServerName">The name that the client wants (RFC 6066 section 3); empty or null when it names none.</param>
+/// <param name="IsAcme">Whether an ACME server checks the name by TLS-ALPN-01 (RFC 8737 section 3).</param>
+internal readonly record struct ClientHello(string? ServerName, bool IsAcme)
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
+    /// <summary>Bytes of the longest record.</summary>
+    public const int MaxLength = RecordHead + (16 * 1024);
+
+    /// <summary>What is spoken by ACME servers that check a name.</summary>
+    public static readonly SslApplicationProtocol AcmeProtocol = new("acme-tls/1");
 
     private const int RecordHead = 5;
     private const byte Handshake = 22;
 
-    /// <summary>Waits for the record.</summary>
-    /// <returns>Null when the client says nothing in time, or is gone; empty when what it says is no handshake, or one in several records.</returns>
-    public static async ValueTask<byte[]?> PeekAsync(PipeReader input, CancellationToken closed)
+    // A client that wants nothing else (which RFC 8737 demands) has this extension to the byte: type 16 (RFC 7301), its length,
+    // the list's length, the name's length, the name.
+    private static ReadOnlySpan<byte> AcmeExtension => "\0\x10\0\x0d\0\x0b\nacme-tls/1"u8;
+
+    /// <summary>Reads the record.</summary>
+    /// <param name="bytes">What has come so far.</param>
+    /// <param name="hello">What the record says.</param>
+    /// <returns>True when it is whole, null when more is needed, false when it is none.</returns>
+    public static bool? TryParse(ReadOnlySpan<byte> bytes, out ClientHello hello)
     {
-        // The handshake's own time limit begins after this.
-        using var patience = CancellationTokenSource.CreateLinkedTokenSource(closed);
-        patience.CancelAfter(Patience);
-        long examined = 0;
-        while (true)
+        hello = default;
+        if (bytes.Length > 0 && bytes[0] != Handshake)
         {
-            ReadResult result;
-            try
-            {
-                result = await input.ReadAsync(patience.Token);
-            }
-            catch (Exception exception) when (exception is OperationCanceledException or IOException)
-            {
-                return null;
-            }
-
-            var buffer = result.Buffer;
-            var record = Read(buffer);
-            if (record is not null || result.IsCompleted)
-            {
-                // Nothing is consumed. What was examined before stays so, and the rest is read again at once.
-                input.AdvanceTo(buffer.Start, buffer.GetPosition(examined));
-                return record ?? [];
-            }
-
-            examined = buffer.Length;
-            input.AdvanceTo(buffer.Start, buffer.End);
+            return false;
         }
+
+        if (bytes.Length < RecordHead)
+        {
+            return null;
+        }
+
+        var length = RecordHead + BinaryPrimitives.ReadUInt16BigEndian(bytes[3..]);
+        if (length > MaxLength)
+        {
+            return false;
+        }
+
+        if (bytes.Length < length)
+        {
+            return null;
+        }
+
+        var record = bytes[..length];
+        hello = new ClientHello(ServerNameOf(record), record.IndexOf(AcmeExtension) >= 0);
+        return true;
     }
 
-    /// <summary>The name that the client wants (RFC 6066 section 3); empty when it names none.</summary>
-    public static string ServerNameOf(ReadOnlySpan<byte> record)
+    /// <summary>The name that the client wants; empty when it names none.</summary>
+    internal static string ServerNameOf(ReadOnlySpan<byte> record)
     {
         // Record head, message head, version, random; then the session, the cipher suites and the compressions, each with its length.
         const int beforeSession = RecordHead + 4 + 2 + 32;
@@ -99,23 +107,10 @@ internal static class ClientHello
         rest = rest[length..];
         return true;
     }
+}
 
-    // Null while the record is not complete.
-    private static byte[]? Read(in ReadOnlySequence<byte> buffer)
-    {
-        Span<byte> head = stackalloc byte[RecordHead];
-        buffer.Slice(0, Math.Min(RecordHead, buffer.Length)).CopyTo(head);
-        if (buffer.Length < RecordHead)
-        {
-            return buffer.Length > 0 && head[0] != Handshake ? [] : null;
-        }
-
-        var length = RecordHead + BinaryPrimitives.ReadUInt16BigEndian(head[3..]);
-        if (head[0] != Handshake || length > 16 * 1024 + RecordHead)
-        {
-            return [];
-        }
-
-        return buffer.Length < length ? null : buffer.Slice(0, length).ToArray();
-    }
+/// <summary>A connection's feature: its client is an ACME server (<see cref="ClientHello.IsAcme"/>).</summary>
+internal sealed class AcmeHelloFeature
+{
+    public static readonly AcmeHelloFeature Instance = new();
 }

@@ -1,6 +1,8 @@
+using System.Net.Sockets;
+using System.Threading.Channels;
 using System.Threading.RateLimiting;
+using Gateway.Limits;
 using Gateway.Telemetry;
-using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Options;
 
 namespace Gateway.Listeners.Tls;
@@ -10,7 +12,7 @@ namespace Gateway.Listeners.Tls;
 /// wait, first come, first served, and visitors keep their part of the processor; visitors' own handshakes do not wait. A
 /// waiting connection has cost nothing but its first record.
 /// </summary>
-internal sealed class HandshakeBudget : IDisposable
+internal sealed class HandshakeBudget : IAsyncDisposable
 {
     private const int PerProcessor = 100;
 
@@ -19,69 +21,94 @@ internal sealed class HandshakeBudget : IDisposable
 
     private readonly TokenBucketRateLimiter _limiter;
     private readonly GatewayMetrics _metrics;
+    private readonly int _mostWaiting;
+    private readonly Channel<Waiting> _queue = Channel.CreateUnbounded<Waiting>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly Task _serving;
+    private int _waiting;
 
     public HandshakeBudget(IOptions<TlsOptions> options, GatewayMetrics metrics)
     {
         var perSecond = options.Value.DeviceHandshakesPerSecond is > 0 and var given ? given : PerProcessor * Environment.ProcessorCount;
         var share = Math.Max(1, perSecond / SharesPerSecond);
         _metrics = metrics;
+        _mostWaiting = options.Value.MaxWaitingHandshakes;
         _limiter = new TokenBucketRateLimiter(new TokenBucketRateLimiterOptions
         {
             TokenLimit = share * 2,
             TokensPerPeriod = share,
             ReplenishmentPeriod = TimeSpan.FromSeconds((double)share / perSecond),
-            QueueLimit = options.Value.MaxWaitingHandshakes,
+            QueueLimit = 1,
             QueueProcessingOrder = QueueProcessingOrder.OldestFirst,
         });
+        _serving = ServeAsync();
     }
 
-    /// <summary>Waits for the connection's turn.</summary>
+    /// <summary>Waits for a connection's turn.</summary>
     /// <returns>False when too many wait already, or the client has gone.</returns>
-    public async ValueTask<bool> TryEnterAsync(ConnectionContext connection)
+    public async ValueTask<bool> TryEnterAsync(Socket socket)
     {
-        var turn = _limiter.AcquireAsync(1, connection.ConnectionClosed);
-        if (turn.IsCompletedSuccessfully)
+        if (Volatile.Read(ref _waiting) == 0)
         {
-            return Enter(turn.Result);
+            using var lease = _limiter.AttemptAcquire();
+            if (lease.IsAcquired)
+            {
+                return true;
+            }
         }
 
-        using var waiting = _metrics.HandshakeWaits();
-        try
+        var waiting = new Waiting(socket);
+        if (Interlocked.Increment(ref _waiting) > _mostWaiting || !_queue.Writer.TryWrite(waiting))
         {
-            return Enter(await turn);
-        }
-        catch (OperationCanceledException)
-        {
+            Interlocked.Decrement(ref _waiting);
+            _metrics.TunnelConnect(GatewayMetrics.Connect.Overloaded);
             return false;
         }
+
+        using (_metrics.HandshakeWaits())
+        {
+            return await waiting.Turn;
+        }
     }
 
-    public void Dispose() => _limiter.Dispose();
-
-    private bool Enter(RateLimitLease lease)
+    public async ValueTask DisposeAsync()
     {
-        using (lease)
+        _queue.Writer.TryComplete();
+        await _limiter.DisposeAsync();
+        await _serving.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        while (_queue.Reader.TryRead(out var waiting))
         {
-            if (!lease.IsAcquired)
+            waiting.End(false);
+        }
+    }
+
+    private async Task ServeAsync()
+    {
+        while (await _queue.Reader.WaitToReadAsync())
+        {
+            using var lease = await _limiter.AcquireAsync();
+
+            // The turn is the first one's who is still there: devices that gave up in the meantime have dialled again, and wait farther behind.
+            while (_queue.Reader.TryRead(out var waiting))
             {
-                _metrics.TunnelConnect(GatewayMetrics.Connect.Overloaded);
+                Interlocked.Decrement(ref _waiting);
+                var isThere = !TcpProgress.HasEnded(waiting.Socket);
+                waiting.End(isThere);
+                if (isThere)
+                {
+                    break;
+                }
             }
-
-            return lease.IsAcquired;
         }
     }
-}
 
-internal static class HandshakeBudgetExtensions
-{
-    /// <summary>Comes before the TLS middleware.</summary>
-    public static IConnectionBuilder UseHandshakeBudget(this IConnectionBuilder connections, HandshakeBudget budget, HostNames hosts) => connections.Use(next => async connection =>
+    private sealed class Waiting(Socket socket)
     {
-        // A client that says nothing in time, or is gone, is left at that.
-        if (await ClientHello.PeekAsync(connection.Transport.Input, connection.ConnectionClosed) is { } hello
-            && (!hosts.IsTunnel(ClientHello.ServerNameOf(hello)) || await budget.TryEnterAsync(connection)))
-        {
-            await next(connection);
-        }
-    });
+        private readonly TaskCompletionSource<bool> _turn = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public Socket Socket => socket;
+
+        public Task<bool> Turn => _turn.Task;
+
+        public void End(bool hasTurn) => _turn.TrySetResult(hasTurn);
+    }
 }

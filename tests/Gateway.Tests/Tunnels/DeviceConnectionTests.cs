@@ -9,7 +9,7 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Gateway.Tests.Tunnels;
 
 /// <summary>What a tunnel keeps of the request that opened it. An update of the platform may bring something back: then these tell.</summary>
-public sealed class TunnelConnectionTests
+public sealed class DeviceConnectionTests
 {
     [Fact]
     public async Task An_idle_tunnel_keeps_nothing_of_the_request_that_opened_it()
@@ -51,7 +51,7 @@ public sealed class TunnelConnectionTests
         [MethodImpl(MethodImplOptions.NoInlining)]
         private RequestDelegate Note(RequestDelegate next) => context =>
         {
-            if (context.Features.Get<TunnelConnection>() is not null)
+            if (context.Features.Get<DeviceConnection>() is not null)
             {
                 _requests.Add(new WeakReference(context));
             }

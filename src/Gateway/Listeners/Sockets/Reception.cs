@@ -1,0 +1,191 @@
+using System.Net;
+using System.Net.Sockets;
+using Gateway.Certificates;
+using Gateway.Limits;
+using Gateway.Listeners.Proxy;
+using Gateway.Listeners.Tls;
+using Gateway.Tunnels;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
+using Microsoft.Extensions.Options;
+
+namespace Gateway.Listeners.Sockets;
+
+/// <summary>
+/// What happens to a connection before the server knows of it. Thousands of devices that come back at once wait here for their
+/// handshake, and each is a socket and no more meanwhile.
+/// </summary>
+internal sealed partial class Reception : IDisposable
+{
+    private static readonly TimeSpan BalancerPatience = TimeSpan.FromSeconds(5);
+
+    /// <summary>The handshake's own time limit begins after this.</summary>
+    private static readonly TimeSpan HelloPatience = TimeSpan.FromSeconds(10);
+
+    private readonly ConnectionBudget _budget;
+    private readonly HandshakeBudget _handshakes;
+    private readonly DeviceHandshake _devices;
+    private readonly HostNames _hosts;
+    private readonly TimeProvider _time;
+    private readonly ILogger _logger;
+    private readonly IPNetwork[] _balancers;
+    private readonly bool _usesAcme;
+    private readonly SocketConnectionContextFactory _server;
+
+    public Reception(
+        ConnectionBudget budget,
+        HandshakeBudget handshakes,
+        DeviceHandshake devices,
+        HostNames hosts,
+        IOptions<ListenerOptions> listen,
+        IOptions<CertificateOptions> certificates,
+        TimeProvider time,
+        ILogger<Reception> logger)
+    {
+        (_budget, _handshakes, _devices, _hosts, _time, _logger) = (budget, handshakes, devices, hosts, time, logger);
+        _balancers = [.. listen.Value.ProxyProtocol.Select(static text => IPNetwork.Parse(text))];
+        _usesAcme = certificates.Value.UsesAcme;
+        _server = new SocketConnectionContextFactory(new SocketConnectionFactoryOptions(), logger);
+    }
+
+    /// <summary>Finds out who comes.</summary>
+    /// <param name="socket">A client's; it is taken over.</param>
+    /// <param name="door">Where it came in.</param>
+    /// <param name="stop">The server takes no connection any more.</param>
+    /// <returns>A connection for the server, of a device beyond its TLS handshake; null when there is none, and the socket is closed.</returns>
+    public async Task<ConnectionContext?> ReceiveAsync(Socket socket, Door door, CancellationToken stop)
+    {
+        ConnectionUse? use = null;
+        ConnectionContext? connection = null;
+        try
+        {
+            var (client, local) = (socket.RemoteEndPoint, socket.LocalEndPoint);
+            socket.NoDelay = client is IPEndPoint;
+
+            // 1. Who it is: a balancer says so.
+            if (door.Audience == Audience.Public && IsBalancer(client))
+            {
+                if (await ReadProxyHeaderAsync(socket, client, stop) is not { } header)
+                {
+                    return null;
+                }
+
+                (client, local) = (header.Source ?? client, header.Destination ?? local);
+            }
+
+            // 2. Whether there is room.
+            if (door.Audience == Audience.Public)
+            {
+                use = _budget.TryAdmit(client);
+                if (use is null)
+                {
+                    socket.Close(0); // a reset leaves nothing behind on this side
+                    return null;
+                }
+            }
+
+            // 3. Which name is wanted.
+            var hello = default(ClientHello);
+            if (door.IsTls && (door.Audience == Audience.Public || _usesAcme))
+            {
+                var (isHello, said) = await PeekHelloAsync(socket, stop);
+                if (isHello is null)
+                {
+                    return null;
+                }
+
+                hello = said;
+            }
+
+            // 4. A device waits for its turn.
+            if (use is not null && !hello.IsAcme && _hosts.IsTunnel(hello.ServerName))
+            {
+                if (!await _handshakes.TryEnterAsync(socket) || await _devices.RunAsync(socket, (client as IPEndPoint)?.Address, stop) is not { } tls)
+                {
+                    return null;
+                }
+
+                connection = new DeviceConnection(socket, tls, use);
+            }
+            else
+            {
+                connection = _server.Create(socket);
+                connection.Features.Set(use);
+                if (hello.IsAcme)
+                {
+                    connection.Features.Set(AcmeHelloFeature.Instance);
+                }
+            }
+
+            (connection.RemoteEndPoint, connection.LocalEndPoint) = (client, local);
+        }
+        catch (Exception exception) when (exception is SocketException or ObjectDisposedException or OperationCanceledException)
+        {
+            // The client has gone, or says nothing in time; or the server stops.
+        }
+        finally
+        {
+            if (connection is null)
+            {
+                use?.Dispose();
+                socket.Dispose();
+            }
+        }
+
+        return connection;
+    }
+
+    public void Dispose() => _server.Dispose();
+
+    private bool IsBalancer(EndPoint? client)
+    {
+        if (_balancers.Length == 0 || client is not IPEndPoint { Address: var address })
+        {
+            return false;
+        }
+
+        address = address.IsIPv4MappedToIPv6 ? address.MapToIPv4() : address;
+        return Array.Exists(_balancers, network => network.Contains(address));
+    }
+
+    /// <summary>Takes what a balancer says of the connection that it passes on; null when it says nothing of the kind.</summary>
+    private async ValueTask<ProxyHeader?> ReadProxyHeaderAsync(Socket socket, EndPoint? balancer, CancellationToken stop)
+    {
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        patience.CancelAfter(BalancerPatience);
+        bool? isHeader;
+        ProxyHeader header;
+        try
+        {
+            (isHeader, header) = await FirstBytes.PeekAsync<ProxyHeader>(socket, ProxyHeader.MaxLength, ProxyHeader.TryParse, _time, patience.Token);
+        }
+        catch (OperationCanceledException) when (!stop.IsCancellationRequested)
+        {
+            (isHeader, header) = (false, default);
+        }
+
+        if (isHeader == true)
+        {
+            _ = socket.Receive(new byte[header.Length]); // all of it is there
+            return header;
+        }
+
+        // A balancer that only looks whether somebody listens says nothing and goes.
+        if (isHeader == false)
+        {
+            LogNoProxyHeader(_logger, balancer);
+        }
+
+        return null;
+    }
+
+    private async ValueTask<(bool? IsHello, ClientHello Hello)> PeekHelloAsync(Socket socket, CancellationToken stop)
+    {
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        patience.CancelAfter(HelloPatience);
+        return await FirstBytes.PeekAsync<ClientHello>(socket, ClientHello.MaxLength, ClientHello.TryParse, _time, patience.Token);
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "A connection from the balancer {Balancer} was refused: it did not begin with a PROXY protocol head (Listen:ProxyProtocol)")]
+    private static partial void LogNoProxyHeader(ILogger logger, EndPoint? balancer);
+}
