@@ -207,18 +207,17 @@ internal sealed partial class TunnelEndpoint(
             right.Take(use);
         }
 
-        var tunnel = new DeviceTunnel(
-            uuid,
-            Guid.NewGuid().ToString("N"),
-            taken is { Tls: var tls } ? new TunnelClient(tls, options.Value.Http2, traffic, TlsBuffers.ReleaseRead) : new TunnelClient(stream, options.Value.Http2, traffic),
-            context.Request.Headers.UserAgent.ToString(),
-            context.Connection.RemoteIpAddress,
-            time.GetUtcNow(),
-            right.Use);
-
         // Nothing of the request outlives it.
         using (ExecutionContext.SuppressFlow())
         {
+            var tunnel = new DeviceTunnel(
+                uuid,
+                Guid.NewGuid().ToString("N"),
+                taken is { Tls: var tls } ? new TunnelClient(tls, options.Value.Http2, traffic, TlsBuffers.ReleaseRead) : new TunnelClient(stream, options.Value.Http2, traffic),
+                context.Request.Headers.UserAgent.ToString(),
+                context.Connection.RemoteIpAddress,
+                time.GetUtcNow(),
+                right.Use);
             tunnel.Life = HoldAsync(tunnel, right, taken is null ? context.Features.GetRequiredFeature<IConnectionLifetimeFeature>() : null);
             return taken is null ? tunnel.Life : Task.CompletedTask;
         }

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using System.Threading.Channels;
 using Gateway.Certificates;
 using Gateway.Limits;
 using Gateway.Listeners.Proxy;
@@ -30,7 +31,7 @@ internal sealed partial class Reception : IDisposable
     private readonly ILogger _logger;
     private readonly IPNetwork[] _balancers;
     private readonly bool _usesAcme;
-    private readonly SocketConnectionContextFactory _server;
+    private readonly SocketConnectionContextFactory _visitors;
 
     public Reception(
         ConnectionBudget budget,
@@ -45,18 +46,18 @@ internal sealed partial class Reception : IDisposable
         (_budget, _handshakes, _devices, _hosts, _time, _logger) = (budget, handshakes, devices, hosts, time, logger);
         _balancers = [.. listen.Value.ProxyProtocol.Select(static text => IPNetwork.Parse(text))];
         _usesAcme = certificates.Value.UsesAcme;
-        _server = new SocketConnectionContextFactory(new SocketConnectionFactoryOptions(), logger);
+        _visitors = new SocketConnectionContextFactory(new SocketConnectionFactoryOptions(), logger);
     }
 
     /// <summary>Finds out who comes.</summary>
     /// <param name="socket">A client's; it is taken over.</param>
     /// <param name="door">Where it came in.</param>
+    /// <param name="server">Gets a connection of it; of a device, when its TLS handshake is done.</param>
     /// <param name="stop">The server takes no connection any more.</param>
-    /// <returns>A connection for the server, of a device beyond its TLS handshake; null when there is none, and the socket is closed.</returns>
-    public async Task<ConnectionContext?> ReceiveAsync(Socket socket, Door door, CancellationToken stop)
+    public async Task ReceiveAsync(Socket socket, Door door, ChannelWriter<ConnectionContext> server, CancellationToken stop)
     {
         ConnectionUse? use = null;
-        ConnectionContext? connection = null;
+        var isTaken = false;
         try
         {
             var (client, local) = (socket.RemoteEndPoint, socket.LocalEndPoint);
@@ -67,7 +68,7 @@ internal sealed partial class Reception : IDisposable
             {
                 if (await ReadProxyHeaderAsync(socket, client, stop) is not { } header)
                 {
-                    return null;
+                    return;
                 }
 
                 (client, local) = (header.Source ?? client, header.Destination ?? local);
@@ -80,7 +81,7 @@ internal sealed partial class Reception : IDisposable
                 if (use is null)
                 {
                     socket.Close(0); // a reset leaves nothing behind on this side
-                    return null;
+                    return;
                 }
             }
 
@@ -91,33 +92,25 @@ internal sealed partial class Reception : IDisposable
                 var (isHello, said) = await PeekHelloAsync(socket, stop);
                 if (isHello is null)
                 {
-                    return null;
+                    return;
                 }
 
                 hello = said;
             }
 
-            // 4. A device waits for its turn.
+            // 4. A device waits for its turn; a visitor does not.
             if (use is not null && !hello.IsAcme && _hosts.IsTunnel(hello.ServerName))
             {
-                if (!await _handshakes.TryEnterAsync(socket) || await _devices.RunAsync(socket, (client as IPEndPoint)?.Address, stop) is not { } tls)
-                {
-                    return null;
-                }
-
-                connection = new DeviceConnection(socket, tls, use);
+                isTaken = _handshakes.TryEnter(new Arrival(this, socket, use, client, local, server, stop));
             }
             else
             {
-                connection = _server.Create(socket);
+                var connection = _visitors.Create(socket);
+                (connection.RemoteEndPoint, connection.LocalEndPoint) = (client, local);
                 connection.Features.Set(use);
-                if (hello.IsAcme)
-                {
-                    connection.Features.Set(AcmeHelloFeature.Instance);
-                }
+                connection.Features.Set(hello.IsAcme ? AcmeHelloFeature.Instance : null);
+                isTaken = server.TryWrite(connection);
             }
-
-            (connection.RemoteEndPoint, connection.LocalEndPoint) = (client, local);
         }
         catch (Exception exception) when (exception is SocketException or ObjectDisposedException or OperationCanceledException)
         {
@@ -125,17 +118,15 @@ internal sealed partial class Reception : IDisposable
         }
         finally
         {
-            if (connection is null)
+            if (!isTaken)
             {
                 use?.Dispose();
                 socket.Dispose();
             }
         }
-
-        return connection;
     }
 
-    public void Dispose() => _server.Dispose();
+    public void Dispose() => _visitors.Dispose();
 
     private bool IsBalancer(EndPoint? client)
     {
@@ -188,4 +179,33 @@ internal sealed partial class Reception : IDisposable
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "A connection from the balancer {Balancer} was refused: it did not begin with a PROXY protocol head (Listen:ProxyProtocol)")]
     private static partial void LogNoProxyHeader(ILogger logger, EndPoint? balancer);
+
+    private sealed class Arrival(
+        Reception reception, Socket socket, ConnectionUse use, EndPoint? client, EndPoint? local, ChannelWriter<ConnectionContext> server, CancellationToken stop) : HandshakeBudget.IArrival
+    {
+        public bool IsThere => !stop.IsCancellationRequested && !TcpProgress.HasEnded(socket);
+
+        public void Begin() => _ = BeginAsync();
+
+        public void Leave()
+        {
+            use.Dispose();
+            socket.Dispose();
+        }
+
+        private async Task BeginAsync()
+        {
+            await Task.Yield();
+            if (await reception._devices.RunAsync(socket, (client as IPEndPoint)?.Address, stop) is { } tls)
+            {
+                var connection = new DeviceConnection(socket, tls, use) { RemoteEndPoint = client, LocalEndPoint = local };
+                if (server.TryWrite(connection))
+                {
+                    return;
+                }
+            }
+
+            Leave();
+        }
+    }
 }

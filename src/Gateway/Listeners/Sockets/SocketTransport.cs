@@ -85,7 +85,7 @@ internal sealed partial class SocketTransport(Reception reception, TimeProvider 
             {
                 try
                 {
-                    _ = ReceiveAsync(await _socket.AcceptAsync());
+                    _ = _transport.Reception.ReceiveAsync(await _socket.AcceptAsync(), _door, _received.Writer, _stop.Token);
                 }
                 catch (SocketException exception) when (exception.SocketErrorCode == SocketError.TooManyOpenSockets)
                 {
@@ -96,14 +96,6 @@ internal sealed partial class SocketTransport(Reception reception, TimeProvider 
                 {
                     // A client has gone before it was accepted, or the server stops.
                 }
-            }
-        }
-
-        private async Task ReceiveAsync(Socket socket)
-        {
-            if (await _transport.Reception.ReceiveAsync(socket, _door, _stop.Token) is { } connection && !_received.Writer.TryWrite(connection))
-            {
-                await connection.DisposeAsync();
             }
         }
     }

@@ -1,7 +1,6 @@
-using System.Net.Sockets;
+using System.Diagnostics.CodeAnalysis;
 using System.Threading.Channels;
 using System.Threading.RateLimiting;
-using Gateway.Limits;
 using Gateway.Telemetry;
 using Microsoft.Extensions.Options;
 
@@ -22,7 +21,7 @@ internal sealed class HandshakeBudget : IAsyncDisposable
     private readonly TokenBucketRateLimiter _limiter;
     private readonly GatewayMetrics _metrics;
     private readonly int _mostWaiting;
-    private readonly Channel<Waiting> _queue = Channel.CreateUnbounded<Waiting>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly Channel<(IArrival Arrival, GatewayMetrics.Counted Counted)> _queue = Channel.CreateUnbounded<(IArrival, GatewayMetrics.Counted)>(new UnboundedChannelOptions { SingleReader = true });
     private readonly Task _serving;
     private int _waiting;
 
@@ -43,31 +42,30 @@ internal sealed class HandshakeBudget : IAsyncDisposable
         _serving = ServeAsync();
     }
 
-    /// <summary>Waits for a connection's turn.</summary>
-    /// <returns>False when too many wait already, or the client has gone.</returns>
-    public async ValueTask<bool> TryEnterAsync(Socket socket)
+    /// <summary>Lets a device's handshake begin, at once or when its turn comes.</summary>
+    /// <returns>False when too many wait already.</returns>
+    public bool TryEnter(IArrival arrival)
     {
         if (Volatile.Read(ref _waiting) == 0)
         {
             using var lease = _limiter.AttemptAcquire();
             if (lease.IsAcquired)
             {
+                arrival.Begin();
                 return true;
             }
         }
 
-        var waiting = new Waiting(socket);
-        if (Interlocked.Increment(ref _waiting) > _mostWaiting || !_queue.Writer.TryWrite(waiting))
+        var counted = _metrics.HandshakeWaits();
+        if (Interlocked.Increment(ref _waiting) <= _mostWaiting && _queue.Writer.TryWrite((arrival, counted)))
         {
-            Interlocked.Decrement(ref _waiting);
-            _metrics.TunnelConnect(GatewayMetrics.Connect.Overloaded);
-            return false;
+            return true;
         }
 
-        using (_metrics.HandshakeWaits())
-        {
-            return await waiting.Turn;
-        }
+        Interlocked.Decrement(ref _waiting);
+        counted.Dispose();
+        _metrics.TunnelConnect(GatewayMetrics.Connect.Overloaded);
+        return false;
     }
 
     public async ValueTask DisposeAsync()
@@ -75,9 +73,9 @@ internal sealed class HandshakeBudget : IAsyncDisposable
         _queue.Writer.TryComplete();
         await _limiter.DisposeAsync();
         await _serving.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        while (_queue.Reader.TryRead(out var waiting))
+        while (TryTake(out var arrival))
         {
-            waiting.End(false);
+            arrival.Leave();
         }
     }
 
@@ -87,28 +85,44 @@ internal sealed class HandshakeBudget : IAsyncDisposable
         {
             using var lease = await _limiter.AcquireAsync();
 
-            // The turn is the first one's who is still there: devices that gave up in the meantime have dialled again, and wait farther behind.
-            while (_queue.Reader.TryRead(out var waiting))
+            // The turn is the first one's who is still there: devices that gave up have dialled again, and wait farther behind.
+            while (TryTake(out var arrival))
             {
-                Interlocked.Decrement(ref _waiting);
-                var isThere = !TcpProgress.HasEnded(waiting.Socket);
-                waiting.End(isThere);
-                if (isThere)
+                if (arrival.IsThere)
                 {
+                    arrival.Begin();
                     break;
                 }
+
+                arrival.Leave();
             }
         }
     }
 
-    private sealed class Waiting(Socket socket)
+    private bool TryTake([NotNullWhen(true)] out IArrival? arrival)
     {
-        private readonly TaskCompletionSource<bool> _turn = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        if (!_queue.Reader.TryRead(out var first))
+        {
+            arrival = null;
+            return false;
+        }
 
-        public Socket Socket => socket;
+        Interlocked.Decrement(ref _waiting);
+        first.Counted.Dispose();
+        arrival = first.Arrival;
+        return true;
+    }
 
-        public Task<bool> Turn => _turn.Task;
+    /// <summary>A device's connection before its handshake. It is an object and no task: a task that has waited for long would keep what comes of it from being collected.</summary>
+    internal interface IArrival
+    {
+        /// <summary>Whether the device still waits.</summary>
+        bool IsThere { get; }
 
-        public void End(bool hasTurn) => _turn.TrySetResult(hasTurn);
+        /// <summary>Begins the handshake, and returns.</summary>
+        void Begin();
+
+        /// <summary>Closes the connection.</summary>
+        void Leave();
     }
 }
