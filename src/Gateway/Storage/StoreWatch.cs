@@ -6,7 +6,8 @@ namespace Gateway.Storage;
 /// <summary>Counts how long Redis takes, for every command of every room, and whether it is there.</summary>
 internal sealed class StoreWatch(RedisConnection redis, GatewayMetrics metrics, TimeProvider time) : BackgroundService
 {
-    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1);
+    /// <summary>Commands are kept for as long, and what is kept for long costs the garbage collector.</summary>
+    private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(100);
 
     private readonly ProfilingSession _session = new();
 

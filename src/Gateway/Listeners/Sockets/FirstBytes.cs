@@ -12,18 +12,37 @@ internal static class FirstBytes
     /// <returns>Whether the bytes are what is looked for; null when more of them are needed to say so.</returns>
     public delegate bool? Parser<T>(ReadOnlySpan<byte> bytes, out T value);
 
-    /// <summary>Waits, without a buffer, until there are enough bytes.</summary>
+    /// <summary>Waits, without a buffer, until there are enough bytes; as a rule they are there already.</summary>
     /// <param name="socket">Of which nobody else reads.</param>
     /// <param name="most">Bytes that are looked at; who needs more has not what is looked for.</param>
     /// <param name="parser">Decides.</param>
+    /// <param name="patience">The longest wait.</param>
     /// <param name="time">The clock.</param>
-    /// <param name="cancellationToken">Ends the waiting.</param>
-    /// <returns>What the parser said; null when the client has said nothing and gone.</returns>
+    /// <param name="stop">Ends the waiting.</param>
+    /// <returns>What the parser said; null when the client has gone.</returns>
     /// <exception cref="SocketException">The connection broke.</exception>
     /// <exception cref="OperationCanceledException">The client was too slow.</exception>
-    public static async ValueTask<(bool? IsFound, T Value)> PeekAsync<T>(Socket socket, int most, Parser<T> parser, TimeProvider time, CancellationToken cancellationToken)
+    public static ValueTask<(bool? IsFound, T Value)> PeekAsync<T>(
+        Socket socket, int most, Parser<T> parser, TimeSpan patience, TimeProvider time, CancellationToken stop)
     {
-        _ = await socket.ReceiveAsync(Memory<byte>.Empty, SocketFlags.None, cancellationToken);
+        if (socket.Available > 0)
+        {
+            var (isGone, isFound) = Peek(socket, most, parser, out var value);
+            if (isGone || isFound is not null)
+            {
+                return ValueTask.FromResult((isFound, value));
+            }
+        }
+
+        return WaitAsync(socket, most, parser, patience, time, stop);
+    }
+
+    private static async ValueTask<(bool? IsFound, T Value)> WaitAsync<T>(
+        Socket socket, int most, Parser<T> parser, TimeSpan patience, TimeProvider time, CancellationToken stop)
+    {
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        end.CancelAfter(patience);
+        _ = await socket.ReceiveAsync(Memory<byte>.Empty, SocketFlags.None, end.Token);
 
         // A kernel has no way to wait for more than what it has shown; the rest of one flight is as a rule there in a moment.
         for (var pause = FirstPause; ; pause = pause * 2 < LongestPause ? pause * 2 : LongestPause)
@@ -34,7 +53,7 @@ internal static class FirstBytes
                 return (isFound, value);
             }
 
-            await Task.Delay(pause, time, cancellationToken);
+            await Task.Delay(pause, time, end.Token);
         }
     }
 

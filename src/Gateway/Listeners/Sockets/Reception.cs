@@ -89,7 +89,7 @@ internal sealed partial class Reception : IDisposable
             var hello = default(ClientHello);
             if (door.IsTls && (door.Audience == Audience.Public || _usesAcme))
             {
-                var (isHello, said) = await PeekHelloAsync(socket, stop);
+                var (isHello, said) = await FirstBytes.PeekAsync<ClientHello>(socket, ClientHello.MaxLength, ClientHello.TryParse, HelloPatience, _time, stop);
                 if (isHello is null)
                 {
                     return;
@@ -142,13 +142,11 @@ internal sealed partial class Reception : IDisposable
     /// <summary>Takes what a balancer says of the connection that it passes on; null when it says nothing of the kind.</summary>
     private async ValueTask<ProxyHeader?> ReadProxyHeaderAsync(Socket socket, EndPoint? balancer, CancellationToken stop)
     {
-        using var patience = CancellationTokenSource.CreateLinkedTokenSource(stop);
-        patience.CancelAfter(BalancerPatience);
         bool? isHeader;
         ProxyHeader header;
         try
         {
-            (isHeader, header) = await FirstBytes.PeekAsync<ProxyHeader>(socket, ProxyHeader.MaxLength, ProxyHeader.TryParse, _time, patience.Token);
+            (isHeader, header) = await FirstBytes.PeekAsync<ProxyHeader>(socket, ProxyHeader.MaxLength, ProxyHeader.TryParse, BalancerPatience, _time, stop);
         }
         catch (OperationCanceledException) when (!stop.IsCancellationRequested)
         {
@@ -168,13 +166,6 @@ internal sealed partial class Reception : IDisposable
         }
 
         return null;
-    }
-
-    private async ValueTask<(bool? IsHello, ClientHello Hello)> PeekHelloAsync(Socket socket, CancellationToken stop)
-    {
-        using var patience = CancellationTokenSource.CreateLinkedTokenSource(stop);
-        patience.CancelAfter(HelloPatience);
-        return await FirstBytes.PeekAsync<ClientHello>(socket, ClientHello.MaxLength, ClientHello.TryParse, _time, patience.Token);
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "A connection from the balancer {Balancer} was refused: it did not begin with a PROXY protocol head (Listen:ProxyProtocol)")]

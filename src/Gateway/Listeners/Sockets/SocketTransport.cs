@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Net;
 using System.Net.Sockets;
 using System.Threading.Channels;
@@ -12,6 +13,13 @@ namespace Gateway.Listeners.Sockets;
 /// </summary>
 internal sealed partial class SocketTransport(Reception reception, TimeProvider time, ILogger<SocketTransport> logger) : IConnectionListenerFactory, IConnectionListenerFactorySelector
 {
+    /// <summary>Connections that the kernel may have ready; it takes no more than its own limit (net.core.somaxconn).</summary>
+    private const int MostBacklog = 65_535;
+
+    // From linux/tcp.h; the platform has no name for it.
+    private const int IpProtoTcp = 6;
+    private const int TcpDeferAccept = 9;
+
     private static readonly TimeSpan PauseWithoutFiles = TimeSpan.FromMilliseconds(100);
 
     // By reference: two doors may be at port 0 of one address.
@@ -31,12 +39,24 @@ internal sealed partial class SocketTransport(Reception reception, TimeProvider 
         try
         {
             var socket = options.CreateBoundListenSocket(endpoint);
-            socket.Listen(options.Backlog);
+            DeferAccept(socket);
+            socket.Listen(MostBacklog);
             return ValueTask.FromResult<IConnectionListener>(new Listener(socket, _doors[endpoint], this));
         }
         catch (SocketException exception) when (exception.SocketErrorCode == SocketError.AddressAlreadyInUse)
         {
             throw new AddressInUseException(exception.Message, exception);
+        }
+    }
+
+    /// <summary>Clients speak first here: the kernel keeps a connection to itself until they do, for a second or two.</summary>
+    private static void DeferAccept(Socket socket)
+    {
+        if (OperatingSystem.IsLinux() && socket.ProtocolType == ProtocolType.Tcp)
+        {
+            Span<byte> seconds = stackalloc byte[sizeof(int)];
+            BinaryPrimitives.WriteInt32LittleEndian(seconds, 1);
+            socket.SetRawSocketOption(IpProtoTcp, TcpDeferAccept, seconds);
         }
     }
 
