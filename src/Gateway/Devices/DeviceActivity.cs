@@ -142,39 +142,36 @@ internal sealed partial class DeviceActivity(RedisConnection redis, IOptions<Dev
             pending.Taken = true;
         }
 
-        // One step in one slot: the device's keys share a hash tag.
-        var batch = redis.Database.CreateBatch();
-        List<Task> writes = [];
-        var status = StatusKey(uuid);
-        foreach (var (field, value) in new[] { ("requests", pending.Requests), ("failures", pending.Failures), ("bytes_sent", pending.Sent), ("bytes_received", pending.Received) })
-        {
-            if (value != 0)
-            {
-                writes.Add(batch.HashIncrementAsync(status, field, value));
-            }
-        }
+        await redis.Database.ScriptEvaluateAsync(
+            Write,
+            [StatusKey(uuid), RequestsKey(uuid), TunnelsKey(uuid)],
+            [
+                pending.Requests, pending.Failures, pending.Sent, pending.Received, pending.Agent, (long)KeptFor.TotalSeconds, _keptRequests, MaxTunnels,
+                pending.Recent.Count, .. pending.Recent.Select(ToJson), .. pending.Tunnels.Select(ToJson),
+            ]);
 
-        if (pending.Agent.Length > 0)
-        {
-            writes.Add(batch.HashSetAsync(status, "agent", pending.Agent));
-        }
-
-        writes.Add(batch.KeyExpireAsync(status, KeptFor));
-        Push(RequestsKey(uuid), pending.Recent, _keptRequests);
-        Push(TunnelsKey(uuid), pending.Tunnels, MaxTunnels);
-        batch.Execute();
-        await Task.WhenAll(writes);
-
-        void Push<T>(RedisKey key, Queue<T> items, int kept)
-        {
-            if (items.Count > 0)
-            {
-                writes.Add(batch.ListLeftPushAsync(key, [.. items.Select(static item => (RedisValue)JsonSerializer.Serialize(item, Json))]));
-                writes.Add(batch.ListTrimAsync(key, 0, kept - 1));
-                writes.Add(batch.KeyExpireAsync(key, KeptFor));
-            }
-        }
+        static RedisValue ToJson<T>(T item) => JsonSerializer.Serialize(item, Json);
     }
+
+    // One step in one slot, for the device's keys share a hash tag; and one question where there would be nine.
+    private const string Write =
+        """
+        for i, name in ipairs({ 'requests', 'failures', 'bytes_sent', 'bytes_received' }) do
+            if ARGV[i] ~= '0' then redis.call('HINCRBY', KEYS[1], name, ARGV[i]) end
+        end
+        if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'agent', ARGV[5]) end
+        redis.call('EXPIRE', KEYS[1], ARGV[6])
+        local function push(key, first, last, kept)
+            for i = first, last do redis.call('LPUSH', key, ARGV[i]) end
+            if first <= last then
+                redis.call('LTRIM', key, 0, kept - 1)
+                redis.call('EXPIRE', key, ARGV[6])
+            end
+        end
+        push(KEYS[2], 10, 9 + ARGV[9], ARGV[7])
+        push(KEYS[3], 10 + ARGV[9], #ARGV, ARGV[8])
+        return 1
+        """;
 
     private void Add<T>(DeviceUuid uuid, T what, Action<Pending, T> change)
     {

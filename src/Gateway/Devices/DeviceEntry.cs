@@ -287,20 +287,13 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
     }
 
     /// <summary>A tunnel's interest in the key that opened it.</summary>
-    public sealed class KeyWatch(DeviceEntry entry, DeviceKeyHash? key) : IDisposable
+    public sealed class KeyWatch(DeviceEntry entry, DeviceKeyHash? key) : ProofWatch
     {
-        private readonly CancellationTokenSource _ended = new();
-
         public DeviceKeyHash? Key => key;
 
         /// <summary>What the device has under way.</summary>
         public DeviceUse Use => entry.Use;
 
-        /// <summary>Is cancelled when the key opens nothing any more.</summary>
-        public CancellationToken Ended => _ended.Token;
-
-        public void End() => _ended.Cancel();
-
-        public void Dispose() => entry.Unwatch(this);
+        public override void Dispose() => entry.Unwatch(this);
     }
 }

@@ -19,7 +19,7 @@ internal sealed record DeviceRoute(string Node, string Epoch, DateTimeOffset Sin
         try
         {
             return JsonSerializer.Deserialize<Value>(json, JsonSerializerOptions.Web) is { Node: { } node, Epoch: { } epoch } value
-                ? new DeviceRoute(node, epoch, value.Since, value.Agent ?? "", value.Address ?? "") { ConnectionId = connectionId }
+                ? new DeviceRoute(CommonTexts.Share(node), CommonTexts.Share(epoch), value.Since, CommonTexts.Share(value.Agent ?? ""), value.Address ?? "") { ConnectionId = connectionId }
                 : null;
         }
         catch (JsonException)

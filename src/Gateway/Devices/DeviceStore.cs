@@ -54,16 +54,18 @@ internal sealed class DeviceStore(RedisConnection redis, StoreMark mark, TimePro
     /// <summary>Writes down that a tunnel is up, and forgets those that are known to be no more.</summary>
     public async Task AddRouteAsync(DeviceUuid uuid, DeviceRoute route, IEnumerable<DeviceRoute> dead)
     {
-        var database = redis.Database;
-        await database.HashSetAsync(RoutesOf(uuid), route.ConnectionId, route.ToJson());
-        RedisValue[] fields = [.. dead.Select(static old => (RedisValue)old.ConnectionId)];
-        if (fields.Length > 0)
-        {
-            await database.HashDeleteAsync(RoutesOf(uuid), fields);
-        }
-
-        await database.PublishAsync(RouteChanges, uuid.ToString());
+        await redis.Database.ScriptEvaluateAsync(
+            AddRoute, [RoutesOf(uuid)], [uuid.ToString(), route.ConnectionId, route.ToJson(), .. dead.Select(static old => (RedisValue)old.ConnectionId)]);
     }
+
+    // One question where there would be three: thousands of devices may come at once.
+    private const string AddRoute =
+        """
+        redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+        if #ARGV > 3 then redis.call('HDEL', KEYS[1], unpack(ARGV, 4)) end
+        redis.call('PUBLISH', 'routes', ARGV[1])
+        return 1
+        """;
 
     /// <summary>
     /// Forgets one tunnel. The field is the tunnel's own, so that a late word of it can never erase a newer one, on
@@ -71,17 +73,16 @@ internal sealed class DeviceStore(RedisConnection redis, StoreMark mark, TimePro
     /// </summary>
     public async Task RemoveRouteAsync(DeviceUuid uuid, string connectionId, string node)
     {
-        var database = redis.Database;
-        await database.ScriptEvaluateAsync(
-            RemoveRoute, [RoutesOf(uuid), KeyOf(uuid)], [connectionId, time.GetUtcNow().ToString("O", CultureInfo.InvariantCulture), node]);
-        await database.PublishAsync(RouteChanges, uuid.ToString());
+        await redis.Database.ScriptEvaluateAsync(
+            RemoveRoute, [RoutesOf(uuid), KeyOf(uuid)], [uuid.ToString(), connectionId, time.GetUtcNow().ToString("O", CultureInfo.InvariantCulture), node]);
     }
 
     // In one step, for a device that was removed meanwhile must not come back as a hash of two fields, nor its mark change.
     private const string RemoveRoute =
         """
-        redis.call('HDEL', KEYS[1], ARGV[1])
-        if redis.call('EXISTS', KEYS[2]) == 1 and redis.call('HEXISTS', KEYS[2], 'deleted') == 0 then redis.call('HSET', KEYS[2], 'last_seen', ARGV[2], 'last_node', ARGV[3]) end
+        redis.call('HDEL', KEYS[1], ARGV[2])
+        if redis.call('EXISTS', KEYS[2]) == 1 and redis.call('HEXISTS', KEYS[2], 'deleted') == 0 then redis.call('HSET', KEYS[2], 'last_seen', ARGV[3], 'last_node', ARGV[4]) end
+        redis.call('PUBLISH', 'routes', ARGV[1])
         return 1
         """;
 

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using Gateway.Devices;
 using Microsoft.Extensions.Options;
 using Tunnel.Protocol;
 
@@ -127,18 +128,11 @@ internal sealed partial class DeviceCertificates(IOptions<TunnelOptions> options
             .Append(certificate.GetNameInfo(X509NameType.SimpleName, forIssuer: false));
 
     /// <summary>A tunnel's interest in the certificate that opened it.</summary>
-    public sealed class Watch(DeviceCertificates certificates, CertificateProof proof) : IDisposable
+    public sealed class Watch(DeviceCertificates certificates, CertificateProof proof) : ProofWatch
     {
-        private readonly CancellationTokenSource _ended = new();
-
         public CertificateProof Proof => proof;
 
-        /// <summary>Is cancelled when the certificate opens nothing any more.</summary>
-        public CancellationToken Ended => _ended.Token;
-
-        public void End() => _ended.Cancel();
-
-        public void Dispose() => certificates._watches.TryRemove(this, out _);
+        public override void Dispose() => certificates._watches.TryRemove(this, out _);
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "A device showed a certificate of {Uuid} that is revoked (serial number {Serial}); it is refused")]

@@ -214,7 +214,7 @@ internal sealed partial class TunnelEndpoint(
                 uuid,
                 Guid.NewGuid().ToString("N"),
                 taken is { Tls: var tls } ? new TunnelClient(tls, options.Value.Http2, traffic, TlsBuffers.ReleaseRead) : new TunnelClient(stream, options.Value.Http2, traffic),
-                context.Request.Headers.UserAgent.ToString(),
+                CommonTexts.Share(context.Request.Headers.UserAgent.ToString()),
                 context.Connection.RemoteIpAddress,
                 time.GetUtcNow(),
                 right.Use);
@@ -239,7 +239,8 @@ internal sealed partial class TunnelEndpoint(
         using var counted = metrics.TunnelUp();
         try
         {
-            await client.Closed.WaitAsync(right.Ended).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            right.AtEnd(client.End);
+            await client.Closed;
         }
         finally
         {

@@ -27,15 +27,18 @@ internal sealed partial class DeviceHandshake(HandshakeSelector selector, IOptio
         var stream = new SslStream(new NetworkStream(socket, ownsSocket: true));
         using var timeout = CancellationTokenSource.CreateLinkedTokenSource(stop);
         timeout.CancelAfter(options.Value.HandshakeTimeout);
+
+        // Not by a token: the socket would keep the last one that it was read with, for as long as the tunnel lives.
+        await using var end = timeout.Token.UnsafeRegister(static socket => ((Socket)socket!).Dispose(), socket);
         try
         {
-            await stream.AuthenticateAsServerAsync(_select, client, timeout.Token);
+            await stream.AuthenticateAsServerAsync(_select, client, CancellationToken.None);
             metrics.TlsHandshake(time.GetElapsedTime(started), stream.SslProtocol);
             return stream;
         }
         catch (Exception exception) when (exception is AuthenticationException or IOException or OperationCanceledException or ObjectDisposedException)
         {
-            metrics.TlsHandshakeFailed(time.GetElapsedTime(started), exception);
+            metrics.TlsHandshakeFailed(time.GetElapsedTime(started), timeout.IsCancellationRequested ? new TimeoutException() : exception);
             LogFailed(logger, exception, client);
         }
 

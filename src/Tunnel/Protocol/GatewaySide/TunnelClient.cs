@@ -57,6 +57,9 @@ public sealed class TunnelClient : IAsyncDisposable
     /// <summary>The bytes of HTTP/2 that have crossed since the last call, to the device and from it.</summary>
     public (long Sent, long Received) TakeTraffic() => _stream.TakeTraffic();
 
+    /// <summary>As <see cref="DisposeAsync"/>, for who does not wait for it.</summary>
+    public void End() => _ = DisposeAsync().AsTask();
+
     /// <summary>Ends the connection and with it every request in flight.</summary>
     public async ValueTask DisposeAsync()
     {
