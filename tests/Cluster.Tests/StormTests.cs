@@ -17,13 +17,13 @@ public sealed class StormTests
     private const string TunnelHost = $"tunnel.{TestGateway.Domain}";
 
     /// <summary>A TLS handshake with the gateway, and no more.</summary>
-    private static async Task<bool> HandshakeAsync(TestGateway gateway, CancellationToken cancellationToken)
+    private static async Task<bool> HandshakeAsync(TestGateway gateway, CancellationToken cancellationToken, string host = TunnelHost, bool inPieces = false)
     {
         using var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
         await socket.ConnectAsync(IPAddress.Loopback, gateway.HttpsPort, cancellationToken);
-        await using var tls = new SslStream(new NetworkStream(socket));
+        await using var tls = new SslStream(inPieces ? new ByteByByte(socket) : new NetworkStream(socket));
         var options = TestGateway.TrustTestAuthority();
-        options.TargetHost = TunnelHost;
+        options.TargetHost = host;
         try
         {
             await tls.AuthenticateAsClientAsync(options, cancellationToken);
@@ -43,6 +43,37 @@ public sealed class StormTests
         var all = await Task.WhenAll(Enumerable.Range(0, 40).Select(_ => HandshakeAsync(gateway, CancellationToken.None)));
 
         Assert.All(all, Assert.True);
+    }
+
+    [Theory]
+    [InlineData(TunnelHost)]
+    [InlineData($"00000000000000000000000000000000.{TestGateway.Domain}")]
+    public async Task A_hello_that_comes_in_pieces_is_waited_for(string host)
+    {
+        await using var gateway = await TestGateway.StartAsync();
+        using var handshakes = new MetricCollector<double>(gateway.Services.GetRequiredService<IMeterFactory>(), "Gateway", "gateway.tunnel.tls_handshake.duration");
+
+        Assert.True(await HandshakeAsync(gateway, CancellationToken.None, host, inPieces: true));
+
+        // As a device's, where it is one.
+        Assert.Equal(host == TunnelHost ? 1 : 0, handshakes.GetMeasurementSnapshot().Count(static one => (string?)one.Tags["tls.protocol.version"] == "1.3"));
+    }
+
+    [Fact]
+    public async Task A_device_that_does_not_take_the_certificate_is_counted()
+    {
+        await using var gateway = await TestGateway.StartAsync();
+        using var handshakes = new MetricCollector<double>(gateway.Services.GetRequiredService<IMeterFactory>(), "Gateway", "gateway.tunnel.tls_handshake.duration");
+        using var socket = new Socket(SocketType.Stream, ProtocolType.Tcp);
+        await socket.ConnectAsync(IPAddress.Loopback, gateway.HttpsPort);
+        await using var tls = new SslStream(new NetworkStream(socket));
+
+        // Version 1.2: the server waits for the client's judgement. The operating system's authorities do not know the test's.
+        var options = new SslClientAuthenticationOptions { TargetHost = TunnelHost, EnabledSslProtocols = SslProtocols.Tls12 };
+        await Assert.ThrowsAsync<AuthenticationException>(() => tls.AuthenticateAsClientAsync(options));
+
+        await handshakes.WaitForMeasurementsAsync(1, Eventually.Patience);
+        Assert.Equal(typeof(AuthenticationException).FullName, handshakes.LastMeasurement!.Tags["error.type"]);
     }
 
     [Fact]
@@ -111,6 +142,18 @@ public sealed class StormTests
 
         await stop.CancelAsync();
         await handshake.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
+    }
+
+    /// <summary>Each byte is a segment of its own.</summary>
+    private sealed class ByteByByte(Socket socket) : NetworkStream(socket)
+    {
+        public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            for (var i = 0; i < buffer.Length; i++)
+            {
+                await base.WriteAsync(buffer.Slice(i, 1), cancellationToken);
+            }
+        }
     }
 
     private static string TunnelHostOfNobody() => $"{new string('0', 32)}.{TestGateway.Domain}";

@@ -1,3 +1,4 @@
+using System.Diagnostics.Metrics;
 using System.Runtime.CompilerServices;
 using Gateway.Tests.Harness;
 using Gateway.Tunnels;
@@ -5,6 +6,7 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Diagnostics.Metrics.Testing;
 
 namespace Gateway.Tests.Tunnels;
 
@@ -32,6 +34,23 @@ public sealed class DeviceConnectionTests
         using var visitor = gateway.CreateVisitor();
         Assert.Equal("here", await visitor.GetStringAsync(new Uri($"http://{device.Host}/")));
         Assert.Equal(1, seen.OfDevices);
+    }
+
+    [Fact]
+    public async Task The_server_has_no_connection_of_a_tunnel()
+    {
+        await using var gateway = await TestGateway.StartAsync();
+        using var connections = new MetricCollector<long>(gateway.Services.GetRequiredService<IMeterFactory>(), "Microsoft.AspNetCore.Server.Kestrel", "kestrel.active_connections");
+        await using var app = await TestApp.StartAsync(static context => context.Response.WriteAsync("here"));
+        var device = await gateway.AddDeviceAsync();
+        await using var agent = await gateway.ConnectAsync(device, app.Url);
+
+        int Of(int port, int change) => connections.GetMeasurementSnapshot().Count(one => one.Value == change && Equals(one.Tags["server.port"], port));
+        await Eventually.TrueAsync(() => Of(gateway.HttpsPort, -1) == 1, "the server's connection ends");
+        Assert.Equal(1, Of(gateway.HttpsPort, 1));
+
+        using var visitor = gateway.CreateVisitor();
+        Assert.Equal("here", await visitor.GetStringAsync(new Uri($"http://{device.Host}/")));
     }
 
     private sealed class Requests : IStartupFilter
