@@ -17,6 +17,10 @@ internal class MemoryUse(IOptions<LimitOptions> options)
     /// <summary>Bytes of objects that the last collection found in use, and of those since.</summary>
     public virtual long Live => GC.GetTotalMemory(forceFullCollection: false);
 
-    /// <summary>Gives back what is garbage. The process stands still meanwhile.</summary>
-    public virtual void Reclaim() => GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+    /// <summary>Gives back what is garbage, and what the C library has free. The process stands still meanwhile.</summary>
+    public virtual void Reclaim()
+    {
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+        NativeArenas.GiveBack();
+    }
 }

@@ -16,22 +16,37 @@ internal static partial class NativeArenas
     /// </summary>
     public static void Limit()
     {
-        if (!OperatingSystem.IsLinux() || Environment.GetEnvironmentVariable("MALLOC_ARENA_MAX") is not null)
+        if (Environment.GetEnvironmentVariable("MALLOC_ARENA_MAX") is not null)
         {
             return;
         }
 
+        IfGlibc(static () => Mallopt(ArenaMax, Environment.ProcessorCount));
+    }
+
+    /// <summary>
+    /// Gives the pages back that lie free between what is in use. A visit takes 17 KB for a record of TLS, and what is kept of it
+    /// afterwards lies in the middle of that: the next visit to another device takes 17 KB elsewhere.
+    /// </summary>
+    public static void GiveBack() => IfGlibc(static () => MallocTrim(0));
+
+    private static void IfGlibc(Func<int> call)
+    {
         try
         {
-            _ = Mallopt(ArenaMax, Environment.ProcessorCount);
+            _ = OperatingSystem.IsLinux() ? call() : 0;
         }
         catch (Exception exception) when (exception is DllNotFoundException or EntryPointNotFoundException)
         {
-            // Not glibc.
+            // Another C library.
         }
     }
 
     [LibraryImport("libc.so.6", EntryPoint = "mallopt")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static partial int Mallopt(int parameter, int value);
+
+    [LibraryImport("libc.so.6", EntryPoint = "malloc_trim")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static partial int MallocTrim(nuint pad);
 }

@@ -41,7 +41,7 @@ internal sealed partial class SocketTransport(Reception reception, TimeProvider 
             var socket = options.CreateBoundListenSocket(endpoint);
             DeferAccept(socket);
             socket.Listen(MostBacklog);
-            return ValueTask.FromResult<IConnectionListener>(new Listener(socket, _doors[endpoint], this));
+            return ValueTask.FromResult<IConnectionListener>(new Listener(socket, _doors[endpoint], reception, time, logger));
         }
         catch (SocketException exception) when (exception.SocketErrorCode == SocketError.AddressAlreadyInUse)
         {
@@ -60,20 +60,21 @@ internal sealed partial class SocketTransport(Reception reception, TimeProvider 
         }
     }
 
+    [LoggerMessage(Level = LogLevel.Error, Message = "A connection cannot be accepted: the process has as many files open as it may (ulimit -n)")]
+    private static partial void LogNoFiles(ILogger logger);
+
     private sealed class Listener : IConnectionListener
     {
-        private readonly SocketTransport _transport;
         private readonly Socket _socket;
-        private readonly Door _door;
         private readonly Channel<ConnectionContext> _received = Channel.CreateUnbounded<ConnectionContext>();
         private readonly CancellationTokenSource _stop = new();
         private readonly Task _accepting;
 
-        public Listener(Socket socket, Door door, SocketTransport transport)
+        public Listener(Socket socket, Door door, Reception reception, TimeProvider time, ILogger logger)
         {
-            (_socket, _door, _transport) = (socket, door, transport);
+            _socket = socket;
             EndPoint = socket.LocalEndPoint!;
-            _accepting = AcceptAllAsync();
+            _accepting = AcceptAllAsync(door, reception, time, logger);
         }
 
         public EndPoint EndPoint { get; }
@@ -98,19 +99,19 @@ internal sealed partial class SocketTransport(Reception reception, TimeProvider 
             }
         }
 
-        private async Task AcceptAllAsync()
+        private async Task AcceptAllAsync(Door door, Reception reception, TimeProvider time, ILogger logger)
         {
             await Task.Yield();
             while (!_stop.IsCancellationRequested)
             {
                 try
                 {
-                    _ = _transport.Reception.ReceiveAsync(await _socket.AcceptAsync(), _door, _received.Writer, _stop.Token);
+                    _ = reception.ReceiveAsync(await _socket.AcceptAsync(), door, _received.Writer, _stop.Token);
                 }
                 catch (SocketException exception) when (exception.SocketErrorCode == SocketError.TooManyOpenSockets)
                 {
-                    LogNoFiles(_transport.Logger);
-                    await Task.Delay(PauseWithoutFiles, _transport.Time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                    LogNoFiles(logger);
+                    await Task.Delay(PauseWithoutFiles, time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                 }
                 catch (Exception exception) when (exception is SocketException or ObjectDisposedException)
                 {
@@ -119,13 +120,4 @@ internal sealed partial class SocketTransport(Reception reception, TimeProvider 
             }
         }
     }
-
-    private Reception Reception => reception;
-
-    private TimeProvider Time => time;
-
-    private ILogger Logger => logger;
-
-    [LoggerMessage(Level = LogLevel.Error, Message = "A connection cannot be accepted: the process has as many files open as it may (ulimit -n)")]
-    private static partial void LogNoFiles(ILogger logger);
 }
