@@ -64,8 +64,7 @@ const dashboards = {
       [per('error_type', rate('gateway_tunnel_tls_handshake_duration_seconds_count', where('error_type!=""'))), 'devices, {{error_type}}']],
     ['Handshakes took', 'timeseries', 's', 'The network is in it: two round trips, one with TLS 1.3.',
       ...[0.5, 0.99].flatMap(q => [[quantile(q, 'kestrel_tls_handshake_duration_seconds'), `visitors, ${q * 100} %`], [quantile(q, 'gateway_tunnel_tls_handshake_duration_seconds'), `devices, ${q * 100} %`]])],
-    ['Handshakes under way', 'timeseries', 'short', 'After a restart all devices come at once, and those wait that are beyond Tls:DeviceHandshakesPerSecond.',
-      [per('instance', `kestrel_active_tls_handshakes${all}`), '{{instance}}'], [per('instance', `gateway_tunnel_handshakes_waiting${all}`), '{{instance}}, devices that wait']],
+    ['Visitors\' handshakes under way', 'timeseries', 'short', 'Devices\' wait beyond Tls:DeviceHandshakesPerSecond (gateway_tunnel_handshakes_waiting).', [per('instance', `kestrel_active_tls_handshakes${all}`), '{{instance}}']],
   ]],
   cluster: ['Device gateway / Cluster', 'How the nodes do together.', [
     ['Nodes up', 'stat', 'short', 'Nodes that Prometheus reaches.', [`sum(up${all})`, '']],

@@ -157,6 +157,8 @@ public sealed partial class DashboardTests : IAsyncDisposable
                 await ShakeHandsAsync(tlsPort, name);
             }
 
+            await ShakeHandsAsync(tlsPort, "tunnel.localhost", "of a device that speaks something else");
+
             await using var guess = await RawConnection.OpenAsync(gateway.Port);
             await guess.SendAsync(Dial(here.Uuid, "wrong"));
 
@@ -195,7 +197,7 @@ public sealed partial class DashboardTests : IAsyncDisposable
     }
 
     // With a name a handshake that trusts nobody but comes to its end where there is a certificate; without one no TLS at all.
-    private static async Task ShakeHandsAsync(int port, string? name)
+    private static async Task ShakeHandsAsync(int port, string? name, string protocol = "http/1.1")
     {
         using var client = new TcpClient();
         await client.ConnectAsync(IPAddress.Loopback, port);
@@ -208,11 +210,11 @@ public sealed partial class DashboardTests : IAsyncDisposable
         await using var tls = new SslStream(client.GetStream());
         try
         {
-            await tls.AuthenticateAsClientAsync(new SslClientAuthenticationOptions { TargetHost = name });
+            await tls.AuthenticateAsClientAsync(new SslClientAuthenticationOptions { TargetHost = name, ApplicationProtocols = [new SslApplicationProtocol(protocol)] });
         }
         catch (Exception exception) when (exception is AuthenticationException or IOException)
         {
-            // There is no certificate yet, or it is the test server's.
+            // There is no certificate yet, or it is the test server's; or the protocol is not spoken.
         }
     }
 
