@@ -24,10 +24,7 @@ internal static partial class NativeArenas
         IfGlibc(static () => Mallopt(ArenaMax, Environment.ProcessorCount));
     }
 
-    /// <summary>
-    /// Gives the pages back that lie free between what is in use. A visit takes 17 KB for a record of TLS, and what is kept of it
-    /// afterwards lies in the middle of that: the next visit to another device takes 17 KB elsewhere.
-    /// </summary>
+    /// <summary>Gives the pages back that lie free between what is in use.</summary>
     public static void GiveBack() => IfGlibc(static () => MallocTrim(0));
 
     private static void IfGlibc(Func<int> call)
