@@ -41,14 +41,32 @@ public sealed class QuietMemoryTests : IDisposable
         Assert.Equal(0, ReclaimsAfter(40 * Mebibyte));
         Assert.Equal(1, ReclaimsAfter(0));
 
-        // Always quiet: 100 MiB, what lives, come together in 25 intervals.
-        for (var i = 1; i < 25; i++)
+        // Always quiet: 200 MiB, twice what lives, come together in 50 intervals.
+        for (var i = 1; i < 50; i++)
         {
             Assert.Equal(1, ReclaimsAfter(4 * Mebibyte));
         }
 
         Assert.Equal(2, ReclaimsAfter(4 * Mebibyte));
         Assert.Equal(2, ReclaimsAfter(4 * Mebibyte));
+    }
+
+    [Fact]
+    public void What_a_node_may_do_and_be_quiet_grows_with_what_lives_in_it()
+    {
+        _memory.Living = 300 * Mebibyte;
+        Assert.Equal(0, ReclaimsAfter(700 * Mebibyte));
+        Assert.Equal(1, ReclaimsAfter(0));
+
+        // The records of many tunnels, read anew: 600 MiB come together in 15 intervals.
+        for (var i = 1; i < 15; i++)
+        {
+            Assert.Equal(1, ReclaimsAfter(40 * Mebibyte));
+        }
+
+        Assert.Equal(2, ReclaimsAfter(40 * Mebibyte));
+        Assert.Equal(2, ReclaimsAfter(700 * Mebibyte));
+        Assert.Equal(2, ReclaimsAfter(60 * Mebibyte));
     }
 
     [Fact]

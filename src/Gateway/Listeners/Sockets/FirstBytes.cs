@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Net.Sockets;
+using Gateway.Limits;
 
 namespace Gateway.Listeners.Sockets;
 
@@ -40,15 +41,16 @@ internal static class FirstBytes
     private static async ValueTask<(bool? IsFound, T Value)> WaitAsync<T>(
         Socket socket, int most, Parser<T> parser, TimeSpan patience, TimeProvider time, CancellationToken stop)
     {
-        using var end = CancellationTokenSource.CreateLinkedTokenSource(stop);
-        end.CancelAfter(patience);
+        using var late = new CancellationTokenSource(patience, time);
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(stop, late.Token);
         _ = await socket.ReceiveAsync(Memory<byte>.Empty, SocketFlags.None, end.Token);
 
         // A kernel has no way to wait for more than what it has shown; the rest of one flight is as a rule there in a moment.
         for (var pause = FirstPause; ; pause = pause * 2 < LongestPause ? pause * 2 : LongestPause)
         {
+            var hasEnded = TcpProgress.HasEnded(socket); // asked before, so that what is looked at then is all of it
             var (isGone, isFound) = Peek(socket, most, parser, out var value);
-            if (isGone || isFound is not null)
+            if (isGone || hasEnded || isFound is not null)
             {
                 return (isFound, value);
             }

@@ -25,8 +25,8 @@ internal sealed partial class DeviceHandshake(HandshakeSelector selector, IOptio
     {
         var started = time.GetTimestamp();
         var stream = new SslStream(new NetworkStream(socket, ownsSocket: true));
-        using var timeout = CancellationTokenSource.CreateLinkedTokenSource(stop);
-        timeout.CancelAfter(options.Value.HandshakeTimeout);
+        using var late = new CancellationTokenSource(options.Value.HandshakeTimeout, time);
+        using var timeout = CancellationTokenSource.CreateLinkedTokenSource(stop, late.Token);
 
         // Not by a token: the socket would keep the last one that it was read with, for as long as the tunnel lives.
         await using var end = timeout.Token.UnsafeRegister(static socket => ((Socket)socket!).Dispose(), socket);
