@@ -34,7 +34,7 @@ public sealed class StormTests(ITestOutputHelper output)
         await Task.Delay(Quiet);
 
         var (operations, cpu, began) = (await OperationsAsync(), GatewayProcess.CpuTime(node.Process), visitors.Elapsed);
-        await using var coming = await cluster.LaunchFleetAsync(storm, connections: 1, port: cluster.HttpsPortOf(node), niceness: 19);
+        await using var coming = await cluster.LaunchFleetAsync(storm, connections: 1, port: cluster.HttpsPortOf(node), isIdle: true);
         await coming.Process.WaitForOutputAsync("dialling");
         var dialled = Stopwatch.GetTimestamp();
         await coming.AreUpAsync(Storm, TimeSpan.FromMinutes(4));

@@ -15,8 +15,8 @@ internal sealed class HandshakeBudget : IAsyncDisposable
 {
     private const int PerProcessor = 100;
 
-    /// <summary>Tokens come this often: few begin at a time, and a visitor waits behind few.</summary>
-    private const int SharesPerSecond = 100;
+    /// <summary>The most often that tokens come, a timer's limit: as a rule each alone, so that a visitor waits behind one.</summary>
+    private const int SharesPerSecond = 1000;
 
     private readonly TokenBucketRateLimiter _limiter;
     private readonly GatewayMetrics _metrics;
