@@ -22,11 +22,8 @@ internal static class TunnelMeasurements
 
     private static readonly TimeSpan Settle = TimeSpan.FromSeconds(10);
 
-    /// <summary>
-    /// Longer than a node takes to find that it is quiet, and to give memory back. Of many tunnels the devices' records are read anew once a minute,
-    /// as fast as they were dialled; meanwhile it is not quiet.
-    /// </summary>
-    private static TimeSpan Quiet(int tunnels) => TimeSpan.FromSeconds(tunnels < 1000 ? 20 : 70);
+    /// <summary>Longer than a node takes to find that it is quiet, and to give memory back.</summary>
+    private static readonly TimeSpan Quiet = TimeSpan.FromSeconds(30);
 
     /// <summary>
     /// So many tunnels in one process, as many as can be made a second: by default a gateway keeps devices' handshakes to a part of
@@ -202,12 +199,12 @@ internal static class TunnelMeasurements
         var devices = await redis.AddDevicesAsync(WarmTunnels + tunnels);
         var simulator = TunnelSimulator.Start(stage, gateway.Https, certificates.AuthorityFile, devices, 1);
         await simulator.DialAsync(WarmTunnels, run.Stopping);
-        await Task.Delay(Quiet(tunnels), run.Stopping);
+        await Task.Delay(Quiet, run.Stopping);
         var empty = ProcFs.ResidentKb(gateway.Process.Id);
 
         run.Say($"{tunnels} tunnels are dialled");
         var dialled = await simulator.DialAsync(tunnels, run.Stopping);
-        await Task.Delay(Quiet(tunnels), run.Stopping);
+        await Task.Delay(Quiet, run.Stopping);
         var full = ProcFs.ResidentKb(gateway.Process.Id);
 
         var (cpu, started) = (ProcFs.CpuMicroseconds([gateway.Process.Id]), Stopwatch.GetTimestamp());
@@ -238,7 +235,7 @@ internal static class TunnelMeasurements
         async Task<WrkResult> BesideAsync()
         {
             var result = await Wrk.RunAsync(stage, $"http://127.0.0.1:{gateway.Http}/small", other.Host, 1, 8, BesideSeconds);
-            await Task.Delay(Quiet(tunnels), run.Stopping);
+            await Task.Delay(Quiet, run.Stopping);
             return result;
         }
     }

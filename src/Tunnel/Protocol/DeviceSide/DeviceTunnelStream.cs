@@ -6,13 +6,15 @@ namespace Tunnel.Protocol.DeviceSide;
 /// </summary>
 internal sealed class DeviceTunnelStream(Stream inner) : Stream
 {
-    private volatile bool _ended;
+    private int _isEnded;
+
+    private bool HasEnded => Volatile.Read(ref _isEnded) != 0;
 
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         try
         {
-            return _ended ? 0 : await inner.ReadAsync(buffer, cancellationToken);
+            return HasEnded ? 0 : await inner.ReadAsync(buffer, cancellationToken);
         }
         catch (Exception exception) when (exception is IOException or ObjectDisposedException)
         {
@@ -25,7 +27,7 @@ internal sealed class DeviceTunnelStream(Stream inner) : Stream
     {
         try
         {
-            if (!_ended)
+            if (!HasEnded)
             {
                 await inner.WriteAsync(buffer, cancellationToken);
             }
@@ -40,7 +42,7 @@ internal sealed class DeviceTunnelStream(Stream inner) : Stream
     {
         try
         {
-            if (!_ended)
+            if (!HasEnded)
             {
                 await inner.FlushAsync(cancellationToken);
             }
@@ -61,10 +63,13 @@ internal sealed class DeviceTunnelStream(Stream inner) : Stream
         base.Dispose(disposing);
     }
 
+    // Kestrel may abort a connection whose end is being read at that moment, and not every stream can be disposed of by two at once.
     private void End()
     {
-        _ended = true;
-        inner.Dispose();
+        if (Interlocked.Exchange(ref _isEnded, 1) == 0)
+        {
+            inner.Dispose();
+        }
     }
 
     public override bool CanRead => true;
