@@ -1,3 +1,4 @@
+using System.Diagnostics.Metrics;
 using System.Net;
 using System.Net.WebSockets;
 using System.Text;
@@ -6,6 +7,7 @@ using Gateway.Tests.Harness;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Diagnostics.Metrics.Testing;
 
 namespace Gateway.Tests;
 
@@ -30,6 +32,29 @@ public sealed class HopTests
         {
             await one.DisposeAsync();
         }
+    }
+
+    [Fact]
+    public async Task Visits_of_many_devices_through_another_node_share_a_connection_and_each_device_sees_its_own_host()
+    {
+        await using var app = await TestApp.StartAsync(static context => context.Response.WriteAsync($"{context.Request.Host} {context.Request.Headers.ContainsKey(HopProtocol.HostHeader)}"));
+        await using var cluster = await TestCluster.StartAsync(2);
+        var inner = cluster[1].Services.GetRequiredService<Nodes>().Live.Single(static node => node.Id == "node-0").Address!;
+        using var connections = new MetricCollector<long>(cluster[0].Services.GetRequiredService<IMeterFactory>(), "Microsoft.AspNetCore.Server.Kestrel", "kestrel.active_connections");
+        List<IAsyncDisposable> owned = [];
+        using var visitor = cluster[1].CreateVisitor();
+        for (var i = 0; i < 5; i++)
+        {
+            var device = await ConnectAsync(cluster, 0, app.Url, owned);
+            using var request = new HttpRequestMessage(HttpMethod.Get, $"http://{device.Host}/");
+            request.Headers.TryAddWithoutValidation(HopProtocol.HostHeader, "a visitor's own");
+            using var response = await visitor.SendAsync(request);
+            Assert.Equal($"{device.Host} False", await response.Content.ReadAsStringAsync());
+        }
+
+        Assert.Single(
+            connections.GetMeasurementSnapshot(), made => made.Value > 0 && inner.EndsWith($":{made.Tags["server.port"]}", StringComparison.Ordinal));
+        await DisposeAsync(owned);
     }
 
     [Theory]

@@ -10,6 +10,12 @@ internal static class HopProtocol
     public const string DeviceHeader = "Gateway-Hop";
 
     /// <summary>
+    /// The request's field that has the visitor's <c>Host</c>, or <c>:authority</c>: between nodes it would be the name of the connection, and each device would have connections of
+    /// its own to every node that its visitors come to.
+    /// </summary>
+    public const string HostHeader = "Gateway-Host";
+
+    /// <summary>
     /// Instead of <see cref="DeviceHeader"/>, which every request of a visitor carries on a hop: what does the node know of the device of this uuid?
     /// The answer is 200 with its record, or 404.
     /// </summary>

@@ -33,6 +33,9 @@ internal sealed class DeviceTransformer(VisitorFields visitorFields, HostNames h
         {
             proxyRequest.Headers.Remove(HopProtocol.DeviceHeader);
             proxyRequest.Headers.TryAddWithoutValidation(HopProtocol.DeviceHeader, device.ToString());
+            proxyRequest.Headers.Remove(HopProtocol.HostHeader);
+            proxyRequest.Headers.TryAddWithoutValidation(HopProtocol.HostHeader, httpContext.Request.Headers.Host.ToString());
+            proxyRequest.Headers.Host = null;
         }
     }
 

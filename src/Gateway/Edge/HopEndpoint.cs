@@ -27,6 +27,11 @@ internal sealed partial class HopEndpoint(Nodes nodes, TunnelRegistry tunnels, E
             return;
         }
 
+        if (context.Request.Headers.TryGetValue(HopProtocol.HostHeader, out var host))
+        {
+            context.Request.Headers.Host = host;
+        }
+
         using var visit = visits.Begin();
         if (await TryServeAsync(context) is { } failure && !context.RequestAborted.IsCancellationRequested)
         {

@@ -27,6 +27,7 @@ internal sealed class HopTransformer(Backlogs.ExchangeBacklog backlog) : EdgeTra
     {
         await base.TransformRequestAsync(httpContext, proxyRequest, destinationPrefix, cancellationToken);
         proxyRequest.Headers.Remove(HopProtocol.DeviceHeader);
+        proxyRequest.Headers.Remove(HopProtocol.HostHeader);
         VisitorFields.TryPassSpan(proxyRequest);
     }
 
