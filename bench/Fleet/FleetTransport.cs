@@ -11,17 +11,26 @@ namespace Fleet;
 internal sealed record FleetDevice(DeviceUuid Uuid);
 
 /// <summary>A transport of Kestrel that is the transports of many devices together, each dialling for itself as an agent does.</summary>
-internal sealed class FleetTransport(IReadOnlyList<DeviceTunnelOptions> devices, ILoggerFactory loggers, TimeProvider time)
+internal sealed class FleetTransport(IReadOnlyList<DeviceTunnelOptions> devices, int? perSecond, ILoggerFactory loggers, TimeProvider time)
     : IConnectionListenerFactory, IConnectionListenerFactorySelector
 {
+    private const int TicksPerSecond = 100;
+
     public bool CanBind(EndPoint endpoint) => endpoint is DeviceTunnelEndPoint;
 
     public async ValueTask<IConnectionListener> BindAsync(EndPoint endpoint, CancellationToken cancellationToken = default)
     {
         await Console.Out.WriteLineAsync($"dialling {devices.Count}");
         var fleet = new FleetListener(endpoint);
-        foreach (var device in devices)
+        using var tick = new PeriodicTimer(TimeSpan.FromSeconds(1) / TicksPerSecond, time);
+        foreach (var (index, device) in devices.Index())
         {
+            // A tick that comes late brings no more than one in time: the process answers those who are under way first.
+            if (perSecond is { } pace && index % Math.Max(1, pace / TicksPerSecond) == 0)
+            {
+                await tick.WaitForNextTickAsync(cancellationToken);
+            }
+
             fleet.Add(device.Uuid, await new DeviceTunnelTransport(Options.Create(device), loggers, time).BindAsync(endpoint, cancellationToken));
         }
 

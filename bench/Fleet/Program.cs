@@ -1,7 +1,8 @@
 // Many devices in one process, each with the tunnels that the agent would keep (Tunnel.Protocol), and one application behind
 // them all. Arguments: the gateway's tunnel address, the CA's PEM file or "-", a file with a line "<uuid> <key>" for each
-// device, how many tunnels each keeps. Says "dialling N" when it begins, "up <tunnels> <devices>" when that changes, and
-// "twice <id>" when a POST with that X-Request-Id has come before. Ends with SIGTERM.
+// device, how many tunnels each keeps, and how many devices begin to dial in a second (all at once if not given). Says
+// "dialling N" when it begins, "up <tunnels> <devices>" when that changes, and "twice <id>" when a POST with that
+// X-Request-Id has come before. Ends with SIGTERM.
 using System.Collections.Concurrent;
 using System.Globalization;
 using System.Net.WebSockets;
@@ -32,7 +33,7 @@ var builder = WebApplication.CreateSlimBuilder();
 builder.Logging.ClearProviders();
 builder.WebHost.UseDeviceTunnel(one => (one.Gateway, one.Uuid, one.Key) = (devices[0].Gateway, devices[0].Uuid, devices[0].Key));
 builder.Services.AddSingleton<IConnectionListenerFactory>(services => new FleetTransport(
-    devices, services.GetRequiredService<ILoggerFactory>(), services.GetRequiredService<TimeProvider>())); // Kestrel asks the last one first
+    devices, args.Length > 4 ? int.Parse(args[4], CultureInfo.InvariantCulture) : null, services.GetRequiredService<ILoggerFactory>(), services.GetRequiredService<TimeProvider>())); // Kestrel asks the last one first
 await using var app = builder.Build();
 var seen = new ConcurrentDictionary<string, bool>(StringComparer.Ordinal);
 app.UseWebSockets();

@@ -15,7 +15,7 @@ namespace Gateway.Tests;
 /// <summary>What Redis says of a device's tunnels is what there is, in whatever order nodes say it.</summary>
 public sealed class RouteTests
 {
-    private static DeviceRoute Route(string node, string connection) =>
+    private static DeviceRoute Route(string node, ConnectionId connection) =>
         new(node, "epoch", DateTimeOffset.UnixEpoch, "agent/1", "192.0.2.1") { ConnectionId = connection };
 
     [Fact]
@@ -25,22 +25,24 @@ public sealed class RouteTests
         var store = cluster[0].Devices;
         var device = await cluster[0].AddDeviceAsync();
 
-        await store.AddRouteAsync(device.Uuid, Route("node-0", "old"), []);
-        await store.AddRouteAsync(device.Uuid, Route("node-1", "new"), []);
-        await store.RemoveRouteAsync(device.Uuid, "old", "node-0");
-        await store.RemoveRouteAsync(device.Uuid, "old", "node-0");
+        var (older, newer) = (ConnectionId.New(), ConnectionId.New());
 
-        Assert.Equal("new", Assert.Single(await store.FindRoutesAsync(device.Uuid)).ConnectionId);
+        await store.AddRouteAsync(device.Uuid, Route("node-0", older), []);
+        await store.AddRouteAsync(device.Uuid, Route("node-1", newer), []);
+        await store.RemoveRouteAsync(device.Uuid, older, "node-0");
+        await store.RemoveRouteAsync(device.Uuid, older, "node-0");
+
+        Assert.Equal(newer, Assert.Single(await store.FindRoutesAsync(device.Uuid)).ConnectionId);
     }
 
     [Fact]
     public async Task A_device_that_was_removed_does_not_come_back_by_its_last_disconnect()
     {
         await using var cluster = await TestCluster.StartAsync(1);
-        var uuid = DeviceUuid.New();
-        await cluster[0].Devices.AddRouteAsync(uuid, Route("node-0", "one"), []);
+        var (uuid, connection) = (DeviceUuid.New(), ConnectionId.New());
+        await cluster[0].Devices.AddRouteAsync(uuid, Route("node-0", connection), []);
 
-        await cluster[0].Devices.RemoveRouteAsync(uuid, "one", "node-0");
+        await cluster[0].Devices.RemoveRouteAsync(uuid, connection, "node-0");
 
         Assert.Null(await cluster[0].Devices.FindAsync(uuid));
         Assert.Empty(await cluster[0].Devices.FindRoutesAsync(uuid));
@@ -63,7 +65,6 @@ public sealed class RouteTests
                 var epochs = new int[3];
                 var up = new List<DeviceRoute>();               // the model
                 var unsaid = new Dictionary<int, List<Func<Task>>> { [0] = [], [1] = [], [2] = [] };
-                var number = 0;
                 bool IsDead(DeviceRoute route) => route.Epoch != $"{epochs[route.Node[^1] - '0']}";
 
                 async Task SayAsync(int node)
@@ -81,7 +82,7 @@ public sealed class RouteTests
                     var own = up.Where(route => route.Node == $"n{node}").ToList();
                     if (kind <= 3)
                     {
-                        var added = new DeviceRoute($"n{node}", $"{epochs[node]}", DateTimeOffset.UnixEpoch, "", "") { ConnectionId = $"c{number++}" };
+                        var added = new DeviceRoute($"n{node}", $"{epochs[node]}", DateTimeOffset.UnixEpoch, "", "") { ConnectionId = ConnectionId.New() };
                         up.Add(added);
                         unsaid[node].Add(async () => await store.AddRouteAsync(uuid, added, (await store.FindRoutesAsync(uuid)).Where(IsDead)));
                     }
@@ -109,8 +110,8 @@ public sealed class RouteTests
                     await SayAsync(node);
                 }
 
-                var found = (await store.FindRoutesAsync(uuid)).Where(route => !IsDead(route)).Select(static route => route.ConnectionId).Order(StringComparer.Ordinal);
-                Assert.Equal(up.Select(static route => route.ConnectionId).Order(StringComparer.Ordinal), found);
+                var found = (await store.FindRoutesAsync(uuid)).Where(route => !IsDead(route)).Select(static route => route.ConnectionId);
+                Assert.Equal(up.Select(static route => route.ConnectionId).ToHashSet(), found.ToHashSet());
             },
             iter: 10_000,
             threads: 16);

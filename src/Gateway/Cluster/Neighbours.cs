@@ -54,7 +54,7 @@ internal sealed class Neighbours(NodeClients clients, Nodes nodes, TimeProvider 
 
     /// <summary>What a node answers to another one.</summary>
     public static object Write(Hearsay heard) => new Word(
-        DeviceFields.Write(heard.Record), heard.Routes.ToDictionary(static route => route.ConnectionId, static route => route.ToJson(), StringComparer.Ordinal), heard.Age);
+        DeviceFields.Write(heard.Record), heard.Routes.ToDictionary(static route => route.ConnectionId.ToString(), static route => route.ToJson(), StringComparer.Ordinal), heard.Age);
 
     private async Task<Hearsay?> AskAsync(NodeRecord node, DeviceUuid uuid, CancellationToken cancellationToken)
     {

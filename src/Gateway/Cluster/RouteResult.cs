@@ -15,6 +15,6 @@ internal abstract record RouteResult
         // A node's word about itself may change; the tunnel is the same.
         public bool Equals(Remote? other) => other?.Route.ConnectionId == Route.ConnectionId;
 
-        public override int GetHashCode() => Route.ConnectionId.GetHashCode(StringComparison.Ordinal);
+        public override int GetHashCode() => Route.ConnectionId.GetHashCode();
     }
 }

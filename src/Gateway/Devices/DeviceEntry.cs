@@ -19,12 +19,11 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
     private int _used;
     private long _reachableAt;
     private TaskCompletionSource? _changed;
-    private List<KeyWatch>? _watches;
+    private ImmutableArray<KeyWatch> _watches = [];
 
     /// <summary>A record, or that there is none; when it was read (a timestamp of the time provider); and whether a later change was announced.</summary>
     /// <param name="Routes">Where its tunnels are; empty when it has none.</param>
-    /// <param name="PublicUrlClosed">Is cancelled when the public URL is switched off or the device is removed.</param>
-    public sealed record Known(DeviceRecord? Record, ImmutableArray<DeviceRoute> Routes, long ReadAt, bool Overtaken, CancellationToken PublicUrlClosed);
+    public sealed record Known(DeviceRecord? Record, ImmutableArray<DeviceRoute> Routes, long ReadAt, bool Overtaken);
 
     /// <summary>What visitors and tunnels of the device are under way on this node.</summary>
     public DeviceUse Use { get; } = new();
@@ -32,13 +31,25 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
     /// <summary>What was read last; null before the first answer.</summary>
     public Known? Last => Volatile.Read(ref _known);
 
+    /// <summary>Is cancelled when the public URL is switched off or the device is removed.</summary>
+    public CancellationToken PublicUrlClosed
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _known is { Record.PublicUrl: true } ? (_publicUrl ??= new CancellationTokenSource()).Token : new CancellationToken(canceled: true);
+            }
+        }
+    }
+
     /// <summary>Whether a visitor has the entry in use, an open stream for example.</summary>
     public bool IsLeased => Volatile.Read(ref _leases) > Watches;
 
     /// <summary>Whether a tunnel is up that was opened by one of the device's keys.</summary>
     public bool IsWatched => Watches > 0;
 
-    private int Watches => Volatile.Read(ref _watches)?.Count ?? 0;
+    private int Watches => _watches.Length;
 
     /// <summary>What was read last, if it is no older than <paramref name="ttl"/> and was not overtaken by a change.</summary>
     public Known? Fresh(TimeSpan ttl)
@@ -161,7 +172,7 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
         var watch = new KeyWatch(this, key);
         lock (_lock)
         {
-            (_watches ??= new List<KeyWatch>(1)).Add(watch);
+            _watches = _watches.Add(watch);
         }
 
         // The key may have been revoked since it was checked.
@@ -176,10 +187,10 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
         List<KeyWatch>? ended = null;
         lock (_lock)
         {
-            if (_known is { } known && _watches is { } watches)
+            if (_known is { } known)
             {
                 var now = time.GetUtcNow();
-                foreach (var watch in watches)
+                foreach (var watch in _watches)
                 {
                     if (known.Record is null || (watch.Key is { } key && known.Record.FindKey(key, now) is null))
                     {
@@ -196,7 +207,7 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
     {
         lock (_lock)
         {
-            _watches?.Remove(watch);
+            _watches = _watches.Remove(watch);
         }
 
         Release();
@@ -254,7 +265,7 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
             if (store.IsBeingRestored && _known is { } before)
             {
                 // Those of nodes that have not written theirs back; one that is no more costs a second attempt.
-                routes = [.. routes.UnionBy(before.Routes, static route => route.ConnectionId, StringComparer.Ordinal)];
+                routes = [.. routes.UnionBy(before.Routes, static route => route.ConnectionId)];
             }
 
             (known, closed) = Replace(record, routes, readAt, overtaken: false);
@@ -274,16 +285,19 @@ internal sealed class DeviceEntry(DeviceUuid uuid, DeviceStore store, TimeProvid
     private (Known Known, CancellationTokenSource? Closed) Replace(DeviceRecord? record, ImmutableArray<DeviceRoute> routes, long readAt, bool overtaken)
     {
         CancellationTokenSource? closed = null;
-        if (record is { PublicUrl: true })
-        {
-            _publicUrl ??= new CancellationTokenSource();
-        }
-        else
+        if (record is not { PublicUrl: true })
         {
             (closed, _publicUrl) = (_publicUrl, null);
         }
 
-        return (_known = new Known(record, routes, readAt, overtaken, _publicUrl?.Token ?? new CancellationToken(canceled: true)), closed);
+        // What is known stays the same objects: thousands of devices are read anew each minute, and few of them have changed.
+        if (_known is { } before)
+        {
+            record = before.Record == record ? before.Record : record;
+            routes = before.Routes.AsSpan().SequenceEqual(routes.AsSpan()) ? before.Routes : routes;
+        }
+
+        return (_known = new Known(record, routes, readAt, overtaken), closed);
     }
 
     /// <summary>A tunnel's interest in the key that opened it.</summary>

@@ -10,7 +10,7 @@ namespace Gateway.Devices;
 /// The SHA-256 of a device's key, which is all that is kept of it. Keys are 256-bit random, so nothing slower is needed,
 /// and a slow hash would make a reconnect storm a denial of service.
 /// </summary>
-internal sealed class DeviceKeyHash
+internal sealed class DeviceKeyHash : IEquatable<DeviceKeyHash>
 {
     /// <summary>Keys are recognised in leaked text by this prefix.</summary>
     private const string Prefix = "dgk_";
@@ -52,6 +52,12 @@ internal sealed class DeviceKeyHash
 
     /// <inheritdoc cref="Matches(string)"/>
     public bool Matches(DeviceKeyHash other) => CryptographicOperations.FixedTimeEquals(_hash, other._hash);
+
+    public bool Equals(DeviceKeyHash? other) => other is not null && Matches(other);
+
+    public override bool Equals(object? obj) => Equals(obj as DeviceKeyHash);
+
+    public override int GetHashCode() => BitConverter.ToInt32(_hash);
 
     /// <summary>The first 16 hex digits: names the key among a device's keys without helping to guess it.</summary>
     public string Fingerprint => Convert.ToHexStringLower(_hash.AsSpan(0, 8));

@@ -33,6 +33,15 @@ internal sealed record DeviceRecord
     /// <summary>Counts the gateway's own changes; what others write straight into Redis does not count.</summary>
     public long Version { get; init; }
 
+    public bool Equals(DeviceRecord? other) =>
+        other is not null
+        && (Uuid, PublicUrl, Name, SelfService, Version) == (other.Uuid, other.PublicUrl, other.Name, other.SelfService, other.Version)
+        && (Created, LastSeen, LastNode) == (other.Created, other.LastSeen, other.LastNode)
+        && Keys.AsSpan().SequenceEqual(other.Keys.AsSpan())
+        && (ReferenceEquals(Tags, other.Tags) || Tags.SequenceEqual(other.Tags));
+
+    public override int GetHashCode() => HashCode.Combine(Uuid, Version);
+
     public static ImmutableSortedDictionary<string, string> NoTags { get; } = ImmutableSortedDictionary.Create<string, string>(StringComparer.Ordinal);
 
     /// <summary>The key that was given, if it is one of the device's and good now. All of them are compared, whichever it is.</summary>

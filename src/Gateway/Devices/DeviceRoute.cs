@@ -10,15 +10,16 @@ namespace Gateway.Devices;
 /// <param name="Address">Where the device dialled from, as the gateway sees it.</param>
 internal sealed record DeviceRoute(string Node, string Epoch, DateTimeOffset Since, string Agent, string Address)
 {
-    /// <summary>The field's name: unique among all tunnels of all nodes.</summary>
-    public required string ConnectionId { get; init; }
+    /// <summary>The field's name.</summary>
+    public required ConnectionId ConnectionId { get; init; }
 
     /// <summary>Reads a field; null when it is not of this form.</summary>
-    public static DeviceRoute? Parse(string connectionId, string json)
+    public static DeviceRoute? Parse(string field, string json)
     {
         try
         {
-            return JsonSerializer.Deserialize<Value>(json, JsonSerializerOptions.Web) is { Node: { } node, Epoch: { } epoch } value
+            return ConnectionId.TryParse(field, out var connectionId)
+                && JsonSerializer.Deserialize<Value>(json, JsonSerializerOptions.Web) is { Node: { } node, Epoch: { } epoch } value
                 ? new DeviceRoute(CommonTexts.Share(node), CommonTexts.Share(epoch), value.Since, CommonTexts.Share(value.Agent ?? ""), value.Address ?? "") { ConnectionId = connectionId }
                 : null;
         }

@@ -55,7 +55,7 @@ internal sealed class DeviceStore(RedisConnection redis, StoreMark mark, TimePro
     public async Task AddRouteAsync(DeviceUuid uuid, DeviceRoute route, IEnumerable<DeviceRoute> dead)
     {
         await redis.Database.ScriptEvaluateAsync(
-            AddRoute, [RoutesOf(uuid)], [uuid.ToString(), route.ConnectionId, route.ToJson(), .. dead.Select(static old => (RedisValue)old.ConnectionId)]);
+            AddRoute, [RoutesOf(uuid)], [uuid.ToString(), route.ConnectionId.ToString(), route.ToJson(), .. dead.Select(static old => (RedisValue)old.ConnectionId.ToString())]);
     }
 
     // One question where there would be three: thousands of devices may come at once.
@@ -71,10 +71,10 @@ internal sealed class DeviceStore(RedisConnection redis, StoreMark mark, TimePro
     /// Forgets one tunnel. The field is the tunnel's own, so that a late word of it can never erase a newer one, on
     /// whichever node that is.
     /// </summary>
-    public async Task RemoveRouteAsync(DeviceUuid uuid, string connectionId, string node)
+    public async Task RemoveRouteAsync(DeviceUuid uuid, ConnectionId connectionId, string node)
     {
         await redis.Database.ScriptEvaluateAsync(
-            RemoveRoute, [RoutesOf(uuid), KeyOf(uuid)], [uuid.ToString(), connectionId, time.GetUtcNow().ToString("O", CultureInfo.InvariantCulture), node]);
+            RemoveRoute, [RoutesOf(uuid), KeyOf(uuid)], [uuid.ToString(), connectionId.ToString(), time.GetUtcNow().ToString("O", CultureInfo.InvariantCulture), node]);
     }
 
     // In one step, for a device that was removed meanwhile must not come back as a hash of two fields, nor its mark change.

@@ -58,11 +58,11 @@ internal sealed partial class EdgeForwarder(
         {
             case RouteResult.Local { Tunnel: var tunnel }:
                 return await SendAsync(
-                    context, uuid, Span.Tunnel(tunnel), tunnel.Client.Invoker, TunnelClient.DestinationPrefix, new DeviceTransformer(visitorFields, hosts, deadline, backlog, null), backlog, deadline, publicUrlClosed);
+                    context, uuid, new Span(tunnel, null), tunnel.Client.Invoker, TunnelClient.DestinationPrefix, new DeviceTransformer(visitorFields, hosts, deadline, backlog, null), backlog, deadline, publicUrlClosed);
             case RouteResult.Remote { Node: var node }:
                 metrics.Hopped();
                 var attempt = await SendAsync(
-                    context, uuid, Span.Hop(node), peers.For(node), NodeClients.DestinationPrefix, new DeviceTransformer(visitorFields, hosts, deadline, backlog, uuid), backlog, deadline, publicUrlClosed);
+                    context, uuid, new Span(null, node), peers.For(node), NodeClients.DestinationPrefix, new DeviceTransformer(visitorFields, hosts, deadline, backlog, uuid), backlog, deadline, publicUrlClosed);
                 if (attempt.Failure?.Reason == Failure.NodeUnreachable.Reason)
                 {
                     nodes.MarkUnreachable(node);
@@ -79,7 +79,7 @@ internal sealed partial class EdgeForwarder(
     {
         using var deadline = new ResponseDeadline(Timeout.InfiniteTimeSpan, CancellationToken.None);
         backlog.End(deadline);
-        return await SendAsync(context, tunnel.Uuid, Span.Tunnel(tunnel), tunnel.Client.Invoker, TunnelClient.DestinationPrefix, new HopTransformer(backlog), backlog, deadline, CancellationToken.None);
+        return await SendAsync(context, tunnel.Uuid, new Span(tunnel, null), tunnel.Client.Invoker, TunnelClient.DestinationPrefix, new HopTransformer(backlog), backlog, deadline, CancellationToken.None);
     }
 
     private async Task<Attempt> SendAsync(
@@ -124,16 +124,12 @@ internal sealed partial class EdgeForwarder(
     }
 
     /// <summary>The client's span of one way (HTTP's semantic conventions, "HTTP client span"); costs nothing while nobody traces.</summary>
-    private readonly record struct Span(string Name, string Key, string Value)
+    private readonly record struct Span(DeviceTunnel? Tunnel, NodeRecord? Node)
     {
-        public static Span Tunnel(DeviceTunnel tunnel) => new("tunnel", "gateway.tunnel.id", tunnel.ConnectionId);
-
-        public static Span Hop(NodeRecord node) => new("hop", "gateway.node.id", node.Id);
-
         public Activity? Start(HttpContext context, DeviceUuid uuid)
         {
             // Without a span of the visit, or of the hop, the request is not traced.
-            if (Activity.Current is null || GatewayTracing.Source.StartActivity(Name, ActivityKind.Client) is not { } span)
+            if (Activity.Current is null || GatewayTracing.Source.StartActivity(Tunnel is null ? "hop" : "tunnel", ActivityKind.Client) is not { } span)
             {
                 return null;
             }
@@ -141,7 +137,8 @@ internal sealed partial class EdgeForwarder(
             span.SetTag("http.request.method", context.Request.Method);
             span.SetTag("network.protocol.name", "http");
             span.SetTag("network.protocol.version", "2");
-            span.SetTag(Key, Value);
+            span.SetTag("gateway.tunnel.id", Tunnel?.ConnectionId.ToString());
+            span.SetTag("gateway.node.id", Node?.Id);
             span.SetTag(GatewayTracing.DeviceUuid, uuid.ToString());
             return span;
         }

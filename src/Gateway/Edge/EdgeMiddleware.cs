@@ -131,7 +131,7 @@ internal sealed class EdgeMiddleware(
             {
                 // 5. That way.
                 entry.MarkReachable();
-                var attempt = await forwarder.ForwardAsync(context, uuid, way, backlog, known.PublicUrlClosed);
+                var attempt = await forwarder.ForwardAsync(context, uuid, way, backlog, entry.PublicUrlClosed);
                 if (attempt.Repeatable == Repeatable.No || tried?.Count == MaxAttempts || (attempt.Repeatable == Repeatable.Safe && repeated))
                 {
                     return attempt.Failure;

@@ -54,6 +54,9 @@ internal struct Pace
         }
     }
 
+    /// <summary>Ticks of the clock until there is one; 0 when there is.</summary>
+    public long Missing(in PaceLimit limit, long now) => limit.Interval == 0 ? 0 : Math.Max(0, Math.Max(Volatile.Read(ref _full), now) + limit.Interval - limit.Burst - now);
+
     /// <summary>Whether there is nothing to remember: a new one would be the same.</summary>
     public bool IsFull(long now) => Volatile.Read(ref _full) <= now;
 }

@@ -1,4 +1,5 @@
 using System.Net;
+using Gateway.Devices;
 using Gateway.Limits;
 using Tunnel.Protocol;
 using Tunnel.Protocol.GatewaySide;
@@ -6,12 +7,12 @@ using Tunnel.Protocol.GatewaySide;
 namespace Gateway.Tunnels;
 
 /// <summary>A live tunnel of a device on this node.</summary>
-internal sealed class DeviceTunnel(DeviceUuid uuid, string connectionId, TunnelClient client, string agent, IPAddress? address, DateTimeOffset since, DeviceUse use)
+internal sealed class DeviceTunnel(DeviceUuid uuid, ConnectionId connectionId, TunnelClient client, string agent, IPAddress? address, DateTimeOffset since, DeviceUse use)
 {
     public DeviceUuid Uuid => uuid;
 
     /// <summary>Unique among all tunnels of all nodes.</summary>
-    public string ConnectionId => connectionId;
+    public ConnectionId ConnectionId => connectionId;
 
     /// <summary>Sends requests to the device.</summary>
     public TunnelClient Client => client;

@@ -190,7 +190,8 @@ internal sealed partial class TunnelEndpoint(
     /// <summary>Answers 101; what the request waits for then: a connection that is the server's would end with it.</summary>
     private async Task<Task> OpenAsync(HttpContext context, DeviceUuid uuid, TunnelRight right)
     {
-        if (context.Features.Get<IConnectionSocketFeature>()?.Socket is { } socket)
+        var socket = context.Features.Get<IConnectionSocketFeature>()?.Socket;
+        if (socket is not null)
         {
             TunnelTcp.Apply(socket, options.Value.DeadAfter);
         }
@@ -212,8 +213,8 @@ internal sealed partial class TunnelEndpoint(
         {
             var tunnel = new DeviceTunnel(
                 uuid,
-                Guid.NewGuid().ToString("N"),
-                taken is { Tls: var tls } ? new TunnelClient(tls, options.Value.Http2, traffic, TlsBuffers.ReleaseRead) : new TunnelClient(stream, options.Value.Http2, traffic),
+                ConnectionId.New(),
+                taken is { Tls: var tls } ? new TunnelClient(tls, options.Value.Http2, traffic, TlsBuffers.ReleaseRead, socket) : new TunnelClient(stream, options.Value.Http2, traffic),
                 CommonTexts.Share(context.Request.Headers.UserAgent.ToString()),
                 context.Connection.RemoteIpAddress,
                 time.GetUtcNow(),
@@ -230,7 +231,7 @@ internal sealed partial class TunnelEndpoint(
         foreach (var surplus in registry.Add(tunnel))
         {
             surplus.IsSurplus = true;
-            await surplus.Client.DisposeAsync();
+            surplus.Client.End();
         }
 
         metrics.TunnelConnect(GatewayMetrics.Connect.Accepted);

@@ -103,16 +103,21 @@ internal sealed class LoadCluster : IAsyncDisposable
     /// <param name="devices">Whose tunnels.</param>
     /// <param name="connections">Tunnels of each.</param>
     /// <param name="port">Where; of the balancer if not given.</param>
+    /// <param name="perSecond">
+    /// How many devices begin to dial in a second; all at once if not given. For thousands in one process: it would begin all of them before
+    /// it answers any, and be seconds late with each one's part of the handshake, which no device with a processor of its own is.
+    /// </param>
     /// <param name="isIdle">
     /// Whether the process gets only the processor time that nobody else wants, at once and not after its slice (SCHED_IDLE, sched(7)):
     /// real devices compute on machines of their own.
     /// </param>
-    public async Task<Fleet> LaunchFleetAsync(IReadOnlyList<TestDevice> devices, int connections, int? port = null, bool isIdle = false)
+    public async Task<Fleet> LaunchFleetAsync(IReadOnlyList<TestDevice> devices, int connections, int? port = null, int? perSecond = null, bool isIdle = false)
     {
         var list = Path.Combine(_folder.FullName, $"fleet-{_fleets++}");
         await File.WriteAllLinesAsync(list, devices.Select(static device => $"{device.Uuid} {device.Key}"));
         return new Fleet(ChildProcess.Start(
-            [.. isIdle ? ["chrt", "--idle", "0"] : Array.Empty<string>(), "dotnet", Path.Combine(AppContext.BaseDirectory, "fleet.dll"), $"https://tunnel.{TestGateway.Domain}:{port ?? DevicePort}", TestCertificates.Shared.AuthorityFile, list, string.Create(CultureInfo.InvariantCulture, $"{connections}")]));
+            [.. isIdle ? ["chrt", "--idle", "0"] : Array.Empty<string>(), "dotnet", Path.Combine(AppContext.BaseDirectory, "fleet.dll"), $"https://tunnel.{TestGateway.Domain}:{port ?? DevicePort}", TestCertificates.Shared.AuthorityFile, list, string.Create(CultureInfo.InvariantCulture, $"{connections}"),
+            .. perSecond is { } pace ? [string.Create(CultureInfo.InvariantCulture, $"{pace}")] : Array.Empty<string>()]));
     }
 
     public async ValueTask DisposeAsync()

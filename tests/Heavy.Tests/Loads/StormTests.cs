@@ -11,6 +11,7 @@ namespace Gateway.Tests.Heavy.Loads;
 public sealed class StormTests(ITestOutputHelper output)
 {
     private const int Storm = 10_000;
+    private const int DialsPerSecond = 1000; // five times what the node begins
     private const int Others = 50;
     private const int Rate = 200;
 
@@ -34,7 +35,7 @@ public sealed class StormTests(ITestOutputHelper output)
         await Task.Delay(Quiet);
 
         var (operations, cpu, began) = (await OperationsAsync(), GatewayProcess.CpuTime(node.Process), visitors.Elapsed);
-        await using var coming = await cluster.LaunchFleetAsync(storm, connections: 1, port: cluster.HttpsPortOf(node), isIdle: true);
+        await using var coming = await cluster.LaunchFleetAsync(storm, connections: 1, port: cluster.HttpsPortOf(node), perSecond: DialsPerSecond, isIdle: true);
         await coming.Process.WaitForOutputAsync("dialling");
         var dialled = Stopwatch.GetTimestamp();
         await coming.AreUpAsync(Storm, TimeSpan.FromMinutes(4));

@@ -14,7 +14,7 @@ internal static class FirstBytes
     public delegate bool? Parser<T>(ReadOnlySpan<byte> bytes, out T value);
 
     /// <summary>Waits, without a buffer, until there are enough bytes; as a rule they are there already.</summary>
-    /// <param name="socket">Of which nobody else reads.</param>
+    /// <param name="socket">Of which nobody else reads; closed when it says nothing in time.</param>
     /// <param name="most">Bytes that are looked at; who needs more has not what is looked for.</param>
     /// <param name="parser">Decides.</param>
     /// <param name="patience">The longest wait.</param>
@@ -43,7 +43,19 @@ internal static class FirstBytes
     {
         using var late = new CancellationTokenSource(patience, time);
         using var end = CancellationTokenSource.CreateLinkedTokenSource(stop, late.Token);
-        _ = await socket.ReceiveAsync(Memory<byte>.Empty, SocketFlags.None, end.Token);
+        try
+        {
+            // Not by a token: the socket would keep the last one that it was read with, for as long as a tunnel lives.
+            await using var closing = end.Token.UnsafeRegister(static socket => ((Socket)socket!).Dispose(), socket);
+            _ = await socket.ReceiveAsync(Memory<byte>.Empty, SocketFlags.None, CancellationToken.None);
+        }
+        catch (Exception exception) when (exception is SocketException or ObjectDisposedException && end.IsCancellationRequested)
+        {
+            throw new OperationCanceledException("The client was too slow.", exception, end.Token);
+        }
+
+        // Too late by a moment, which has closed the socket.
+        end.Token.ThrowIfCancellationRequested();
 
         // A kernel has no way to wait for more than what it has shown; the rest of one flight is as a rule there in a moment.
         for (var pause = FirstPause; ; pause = pause * 2 < LongestPause ? pause * 2 : LongestPause)

@@ -3,6 +3,7 @@ using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Authentication;
 using Gateway.Certificates;
+using Gateway.Listeners.Sockets;
 using Gateway.Telemetry;
 using Microsoft.Extensions.Options;
 
@@ -24,7 +25,7 @@ internal sealed partial class DeviceHandshake(HandshakeSelector selector, IOptio
     public async Task<SslStream?> RunAsync(Socket socket, IPAddress? client, CancellationToken stop)
     {
         var started = time.GetTimestamp();
-        var stream = new SslStream(new NetworkStream(socket, ownsSocket: true));
+        var stream = new SslStream(new DeviceSocketStream(socket));
         using var late = new CancellationTokenSource(options.Value.HandshakeTimeout, time);
         using var timeout = CancellationTokenSource.CreateLinkedTokenSource(stop, late.Token);
 

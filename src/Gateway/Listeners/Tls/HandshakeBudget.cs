@@ -1,6 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Threading.Channels;
-using System.Threading.RateLimiting;
+using Gateway.Limits;
 using Gateway.Telemetry;
 using Microsoft.Extensions.Options;
 
@@ -15,30 +15,26 @@ internal sealed class HandshakeBudget : IAsyncDisposable
 {
     private const int PerProcessor = 100;
 
-    /// <summary>The most often that tokens come, a timer's limit: as a rule each alone, so that a visitor waits behind one.</summary>
-    private const int SharesPerSecond = 1000;
+    /// <summary>The most that begin at once are two, so that a visitor waits behind few, or those of so long a time, which is as long as a timer may be late.</summary>
+    private static readonly TimeSpan Burst = TimeSpan.FromMilliseconds(2);
 
-    private readonly TokenBucketRateLimiter _limiter;
+    private readonly PaceLimit _limit;
     private readonly GatewayMetrics _metrics;
+    private readonly TimeProvider _time;
     private readonly int _mostWaiting;
     private readonly Channel<(IArrival Arrival, GatewayMetrics.Counted Counted)> _queue = Channel.CreateUnbounded<(IArrival, GatewayMetrics.Counted)>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly CancellationTokenSource _stop = new();
     private readonly Task _serving;
+    private Pace _pace;
     private int _waiting;
 
-    public HandshakeBudget(IOptions<TlsOptions> options, GatewayMetrics metrics)
+    public HandshakeBudget(IOptions<TlsOptions> options, GatewayMetrics metrics, TimeProvider time)
     {
         var perSecond = options.Value.DeviceHandshakesPerSecond is > 0 and var given ? given : PerProcessor * Environment.ProcessorCount;
-        var share = Math.Max(1, perSecond / SharesPerSecond);
-        _metrics = metrics;
+        var two = 2 / (double)perSecond;
+        _limit = PaceLimit.Of(perSecond, TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(Math.Max(two, Burst.TotalSeconds)), time);
+        (_metrics, _time) = (metrics, time);
         _mostWaiting = options.Value.MaxWaitingHandshakes;
-        _limiter = new TokenBucketRateLimiter(new TokenBucketRateLimiterOptions
-        {
-            TokenLimit = share * 2,
-            TokensPerPeriod = share,
-            ReplenishmentPeriod = TimeSpan.FromSeconds((double)share / perSecond),
-            QueueLimit = 1,
-            QueueProcessingOrder = QueueProcessingOrder.OldestFirst,
-        });
         _serving = ServeAsync();
     }
 
@@ -46,14 +42,10 @@ internal sealed class HandshakeBudget : IAsyncDisposable
     /// <returns>False when too many wait already.</returns>
     public bool TryEnter(IArrival arrival)
     {
-        if (Volatile.Read(ref _waiting) == 0)
+        if (Volatile.Read(ref _waiting) == 0 && _pace.TryTake(_limit, _time.GetTimestamp()))
         {
-            using var lease = _limiter.AttemptAcquire();
-            if (lease.IsAcquired)
-            {
-                arrival.Begin();
-                return true;
-            }
+            arrival.Begin();
+            return true;
         }
 
         var counted = _metrics.HandshakeWaits();
@@ -71,8 +63,9 @@ internal sealed class HandshakeBudget : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         _queue.Writer.TryComplete();
-        await _limiter.DisposeAsync();
+        await _stop.CancelAsync();
         await _serving.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        _stop.Dispose();
         while (TryTake(out var arrival))
         {
             arrival.Leave();
@@ -81,9 +74,14 @@ internal sealed class HandshakeBudget : IAsyncDisposable
 
     private async Task ServeAsync()
     {
-        while (await _queue.Reader.WaitToReadAsync())
+        while (await _queue.Reader.WaitToReadAsync(_stop.Token))
         {
-            using var lease = await _limiter.AcquireAsync();
+            // A clock that runs only while somebody waits: an idle node sleeps.
+            for (long now; !_pace.TryTake(_limit, now = _time.GetTimestamp());)
+            {
+                var missing = _time.GetElapsedTime(0, _pace.Missing(_limit, now));
+                await Task.Delay(TimeSpan.FromMilliseconds(Math.Ceiling(missing.TotalMilliseconds)), _time, _stop.Token);
+            }
 
             // The turn is the first one's who is still there: devices that gave up have dialled again, and wait farther behind.
             while (TryTake(out var arrival))

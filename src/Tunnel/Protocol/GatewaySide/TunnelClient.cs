@@ -1,4 +1,5 @@
 using System.Net;
+using System.Net.Sockets;
 using System.Text;
 
 namespace Tunnel.Protocol.GatewaySide;
@@ -30,9 +31,10 @@ public sealed class TunnelClient : IAsyncDisposable
     /// <param name="options">How HTTP/2 is spoken on it.</param>
     /// <param name="traffic">Counts the bytes, if given.</param>
     /// <param name="afterBulk">Told with <paramref name="stream"/>, while nobody reads from it, that much has come and no more does: what was needed for it can be given back.</param>
-    public TunnelClient(Stream stream, TunnelClientOptions options, TunnelTraffic? traffic = null, Action<Stream>? afterBulk = null)
+    /// <param name="socket">Under <paramref name="stream"/>, which reads of nothing else; if given, an idle tunnel waits for it, which costs less than a read of a <see cref="System.Net.Security.SslStream"/> that is under way.</param>
+    public TunnelClient(Stream stream, TunnelClientOptions options, TunnelTraffic? traffic = null, Action<Stream>? afterBulk = null, Socket? socket = null)
     {
-        _stream = new TunnelStream(stream, traffic, afterBulk);
+        _stream = new TunnelStream(stream, traffic, afterBulk, socket);
         _options = options;
     }
 

@@ -1,3 +1,5 @@
+using System.Net.Sockets;
+
 namespace Tunnel.Protocol.GatewaySide;
 
 /// <summary>
@@ -26,13 +28,14 @@ internal sealed class TunnelStream : Stream
     private readonly Stream _inner;
     private readonly TunnelTraffic? _traffic;
     private readonly Action<Stream>? _afterBulk;
-    private readonly FrameWatch _frames = new();
+    private readonly Socket? _socket;
     private readonly TaskCompletionSource _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private int _isEnding;
     private long _sent;
     private long _received;
     private volatile bool _handedOver;
     private bool _hasReadBulk;
+    private FrameWatch? _frames;
     private Task? _parked;
     private byte[]? _early;
     private int _earlyStart;
@@ -41,9 +44,10 @@ internal sealed class TunnelStream : Stream
     /// <param name="inner">The connection to the device.</param>
     /// <param name="traffic">Counts the bytes, if given.</param>
     /// <param name="afterBulk">Told, while nobody reads, that a body has come and no more of it does.</param>
-    public TunnelStream(Stream inner, TunnelTraffic? traffic = null, Action<Stream>? afterBulk = null)
+    /// <param name="socket">Under <paramref name="inner"/>, if given: what waits there waits for less.</param>
+    public TunnelStream(Stream inner, TunnelTraffic? traffic = null, Action<Stream>? afterBulk = null, Socket? socket = null)
     {
-        (_inner, _traffic, _afterBulk) = (inner, traffic, afterBulk);
+        (_inner, _traffic, _afterBulk, _socket) = (inner, traffic, afterBulk, socket);
         _parked = ParkAsync();
     }
 
@@ -55,6 +59,9 @@ internal sealed class TunnelStream : Stream
 
     /// <summary>Whether the tunnel was ended because the device floods it with frames.</summary>
     public bool IsFlooded { get; private set; }
+
+    // Nobody speaks HTTP/2 on most tunnels.
+    private FrameWatch Frames => Volatile.Read(ref _frames) ?? LazyInitializer.EnsureInitialized(ref _frames);
 
     /// <summary>The bytes that have crossed since the last call.</summary>
     public (long Sent, long Received) TakeTraffic() => (Interlocked.Exchange(ref _sent, 0), Interlocked.Exchange(ref _received, 0));
@@ -100,7 +107,7 @@ internal sealed class TunnelStream : Stream
     {
         _traffic?.AddSent(buffer.Length);
         Interlocked.Add(ref _sent, buffer.Length);
-        _frames.Send(buffer.Span);
+        Frames.Send(buffer.Span);
         return _inner.WriteAsync(buffer, cancellationToken);
     }
 
@@ -156,7 +163,7 @@ internal sealed class TunnelStream : Stream
 
     private int Watched(ReadOnlySpan<byte> received)
     {
-        if (!_frames.Receive(received))
+        if (!Frames.Receive(received))
         {
             IsFlooded = true;
             _closed.TrySetResult();
@@ -175,6 +182,11 @@ internal sealed class TunnelStream : Stream
             while (!_handedOver)
             {
                 // Waits for a byte, or for the end, without a buffer.
+                if (_socket is not null)
+                {
+                    _ = await _socket.ReceiveAsync(Memory<byte>.Empty, SocketFlags.None);
+                }
+
                 _ = await _inner.ReadAsync(Memory<byte>.Empty);
                 _early ??= new byte[EarlyBytesLimit];
                 var count = _earlyEnd == _early.Length ? 0 : await _inner.ReadAsync(_early.AsMemory(_earlyEnd));
@@ -188,7 +200,7 @@ internal sealed class TunnelStream : Stream
                 }
             }
         }
-        catch (Exception exception) when (exception is IOException or OperationCanceledException or ObjectDisposedException or InvalidOperationException)
+        catch (Exception exception) when (exception is IOException or SocketException or OperationCanceledException or ObjectDisposedException or InvalidOperationException)
         {
             _closed.TrySetResult();
         }
