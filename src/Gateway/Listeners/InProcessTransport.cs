@@ -24,7 +24,7 @@ internal sealed class InProcessTransport : IConnectionListenerFactory, IConnecti
     public Stream Connect()
     {
         var (toServer, toClient) = (new Pipe(), new Pipe());
-        var server = new DefaultConnectionContext(Guid.NewGuid().ToString("N"), new Ends(toServer.Reader, toClient.Writer), new Ends(toClient.Reader, toServer.Writer)) { LocalEndPoint = EndPoint };
+        var server = new ServerConnection(Guid.NewGuid().ToString("N"), new Ends(toServer.Reader, toClient.Writer), new Ends(toClient.Reader, toServer.Writer)) { LocalEndPoint = EndPoint };
         return _connections.Writer.TryWrite(server) ? new ClientStream(toClient.Reader.AsStream(), toServer.Writer.AsStream()) : throw new IOException("The server in this process has stopped.");
     }
 

@@ -3,6 +3,7 @@ using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Cryptography.X509Certificates;
 using Gateway.Limits;
+using Gateway.Listeners;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Http.Features;
@@ -15,7 +16,7 @@ namespace Gateway.Tunnels;
 /// it needs for a connection, about 10 KB, would be kept for as long as a request that was upgraded lasts. A device's request ends with
 /// the 101 instead, and so does its connection to the server; the tunnel goes on by the TLS stream itself.
 /// </summary>
-internal sealed class DeviceConnection : DefaultConnectionContext, IConnectionSocketFeature, ITlsConnectionFeature, ITlsApplicationProtocolFeature
+internal sealed class DeviceConnection : ServerConnection, IConnectionSocketFeature, ITlsConnectionFeature, ITlsApplicationProtocolFeature
 {
     private readonly Socket _socket;
     private readonly SslStream _tls;
