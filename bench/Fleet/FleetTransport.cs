@@ -14,7 +14,7 @@ internal sealed record FleetDevice(DeviceUuid Uuid);
 internal sealed class FleetTransport(IReadOnlyList<DeviceTunnelOptions> devices, int? perSecond, ILoggerFactory loggers, TimeProvider time)
     : IConnectionListenerFactory, IConnectionListenerFactorySelector
 {
-    private const int TicksPerSecond = 100;
+    private const int MostTicksPerSecond = 100;
 
     public bool CanBind(EndPoint endpoint) => endpoint is DeviceTunnelEndPoint;
 
@@ -22,11 +22,13 @@ internal sealed class FleetTransport(IReadOnlyList<DeviceTunnelOptions> devices,
     {
         await Console.Out.WriteLineAsync($"dialling {devices.Count}");
         var fleet = new FleetListener(endpoint);
-        using var tick = new PeriodicTimer(TimeSpan.FromSeconds(1) / TicksPerSecond, time);
+        var pace = perSecond ?? devices.Count;
+        var batch = perSecond is null ? devices.Count : Math.Max(1, pace / MostTicksPerSecond);
+        using var tick = new PeriodicTimer(TimeSpan.FromSeconds((double)batch / pace), time);
         foreach (var (index, device) in devices.Index())
         {
             // A tick that comes late brings no more than one in time: the process answers those who are under way first.
-            if (perSecond is { } pace && index % Math.Max(1, pace / TicksPerSecond) == 0)
+            if (index > 0 && index % batch == 0)
             {
                 await tick.WaitForNextTickAsync(cancellationToken);
             }

@@ -38,13 +38,12 @@ internal struct Pace
         var full = Volatile.Read(ref _full);
         while (true)
         {
-            var next = Math.Max(full, now) + limit.Interval;
-            if (next - now > limit.Burst)
+            if (Missing(limit, full, now) > 0)
             {
                 return false;
             }
 
-            var seen = Interlocked.CompareExchange(ref _full, next, full);
+            var seen = Interlocked.CompareExchange(ref _full, Math.Max(full, now) + limit.Interval, full);
             if (seen == full)
             {
                 return true;
@@ -55,8 +54,10 @@ internal struct Pace
     }
 
     /// <summary>Ticks of the clock until there is one; 0 when there is.</summary>
-    public long Missing(in PaceLimit limit, long now) => limit.Interval == 0 ? 0 : Math.Max(0, Math.Max(Volatile.Read(ref _full), now) + limit.Interval - limit.Burst - now);
+    public long Missing(in PaceLimit limit, long now) => limit.Interval == 0 ? 0 : Math.Max(0, Missing(limit, Volatile.Read(ref _full), now));
 
     /// <summary>Whether there is nothing to remember: a new one would be the same.</summary>
     public bool IsFull(long now) => Volatile.Read(ref _full) <= now;
+
+    private static long Missing(in PaceLimit limit, long full, long now) => Math.Max(full, now) + limit.Interval - now - limit.Burst;
 }

@@ -29,7 +29,7 @@ internal sealed class DeviceSocketStream : NetworkStream
 
     private async ValueTask<int> ReadOrCloseAsync(Memory<byte> buffer, CancellationToken cancellationToken)
     {
-        await using var closing = cancellationToken.UnsafeRegister(static socket => ((Socket)socket!).Dispose(), Socket);
+        await using var closing = Socket.CloseAt(cancellationToken);
         try
         {
             return await base.ReadAsync(buffer, CancellationToken.None);

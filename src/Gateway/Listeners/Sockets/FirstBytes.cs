@@ -45,8 +45,7 @@ internal static class FirstBytes
         using var end = CancellationTokenSource.CreateLinkedTokenSource(stop, late.Token);
         try
         {
-            // Not by a token: the socket would keep the last one that it was read with, for as long as a tunnel lives.
-            await using var closing = end.Token.UnsafeRegister(static socket => ((Socket)socket!).Dispose(), socket);
+            await using var closing = socket.CloseAt(end.Token);
             _ = await socket.ReceiveAsync(Memory<byte>.Empty, SocketFlags.None, CancellationToken.None);
         }
         catch (Exception exception) when (exception is SocketException or ObjectDisposedException && end.IsCancellationRequested)

@@ -29,8 +29,7 @@ internal sealed partial class DeviceHandshake(HandshakeSelector selector, IOptio
         using var late = new CancellationTokenSource(options.Value.HandshakeTimeout, time);
         using var timeout = CancellationTokenSource.CreateLinkedTokenSource(stop, late.Token);
 
-        // Not by a token: the socket would keep the last one that it was read with, for as long as the tunnel lives.
-        await using var end = timeout.Token.UnsafeRegister(static socket => ((Socket)socket!).Dispose(), socket);
+        await using var end = socket.CloseAt(timeout.Token);
         try
         {
             await stream.AuthenticateAsServerAsync(_select, client, CancellationToken.None);

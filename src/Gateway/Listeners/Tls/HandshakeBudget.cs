@@ -15,7 +15,7 @@ internal sealed class HandshakeBudget : IAsyncDisposable
 {
     private const int PerProcessor = 100;
 
-    /// <summary>The most that begin at once are two, so that a visitor waits behind few, or those of so long a time, which is as long as a timer may be late.</summary>
+    /// <summary>Two begin at once at the most, so that a visitor waits behind few; of many more in a second, those of so long: a timer is as late as that.</summary>
     private static readonly TimeSpan Burst = TimeSpan.FromMilliseconds(2);
 
     private readonly PaceLimit _limit;
